@@ -1,0 +1,1 @@
+//! Criterion suites by layer.

@@ -1,0 +1,1 @@
+//! What is known of images: classes, category ids, boxes as read, and the file formats that hold them.

@@ -1,0 +1,1 @@
+//! Annotations and image files to samples and padded batches: decoding, resizing, augmentation, loading.

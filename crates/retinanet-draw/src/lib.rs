@@ -1,0 +1,1 @@
+//! Boxes on pictures and plots: annotated detections with legible text, curves.

@@ -1,0 +1,1 @@
+//! The focal loss family on candle tensors: value and analytic gradient in one pass.

@@ -1,0 +1,1 @@
+//! RetinaNet: configuration, model, targets, losses, post-processing, weights and training.
