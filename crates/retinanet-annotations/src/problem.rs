@@ -1,0 +1,85 @@
+//! What was left out or looks wrong while the rest was read.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Something that does not stop the reading. Displayed as `where: what: expected E, found F`.
+///
+/// ```
+/// use retinanet_annotations::{Effect, Place, Problem};
+///
+/// let problem = Problem {
+///     path: std::path::Path::new("labels/7.txt").into(),
+///     place: Place::Line(3),
+///     what: "box has non-positive width: expected > 0, found 0".to_owned(),
+///     effect: Effect::BoxDropped,
+/// };
+/// assert_eq!(
+///     problem.to_string(),
+///     "labels/7.txt: line 3: box has non-positive width: expected > 0, found 0"
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file it is in.
+    pub path: Arc<Path>,
+    /// Where in the file.
+    pub place: Place,
+    /// What is wrong, what was expected and what was found.
+    pub what: String,
+    /// What it led to.
+    pub effect: Effect,
+}
+
+/// Where in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A line, from 1.
+    Line(usize),
+    /// The annotation with this id (COCO).
+    Annotation(i64),
+    /// The annotation at this position, from 0, where it has no id (COCO).
+    AnnotationAt(usize),
+    /// The image with this id (COCO).
+    Image(i64),
+    /// The image at this position, from 0, where it has no id (COCO).
+    ImageAt(usize),
+    /// The category with this id (COCO).
+    Category(i64),
+}
+
+/// What a problem led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// All was kept.
+    Noted,
+    /// A box is left out.
+    BoxDropped,
+    /// An image and all that is known of it is left out.
+    ImageDropped,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => Ok(()),
+            Self::Line(line) => write!(f, ": line {line}"),
+            Self::Annotation(id) => write!(f, ": annotation {id}"),
+            Self::AnnotationAt(position) => write!(f, ": annotations[{position}]"),
+            Self::Image(id) => write!(f, ": image {id}"),
+            Self::ImageAt(position) => write!(f, ": images[{position}]"),
+            Self::Category(id) => write!(f, ": category {id}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}: {}", self.path.display(), self.place, self.what)
+    }
+}
