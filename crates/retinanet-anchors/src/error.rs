@@ -55,16 +55,9 @@ pub enum AnchorError {
         /// The value given.
         found: f32,
     },
-    /// The sizes are more than the levels from the finest on.
-    #[error("anchors: sizes from {finest}: expected at most {available}, found {found}")]
-    TooManySizes {
-        /// The finest level.
-        finest: PyramidLevel,
-        /// Levels from there to the coarsest there is.
-        available: usize,
-        /// Sizes given.
-        found: usize,
-    },
+    /// There are more sizes than levels from the finest on.
+    #[error("anchors: sizes: {0}")]
+    Sizes(#[from] PyramidError),
     /// Rounding, or the range of f32, leaves an anchor without a usable side.
     #[error(
         "anchors: {level}: octave scale {octave_scale}, aspect ratio {aspect_ratio}: \
