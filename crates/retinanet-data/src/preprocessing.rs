@@ -1,0 +1,233 @@
+//! Pictures to normalised, resized, padded batches.
+
+use rayon::prelude::*;
+use retinanet_anchors::ImageSize;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::ratios;
+use crate::resize::{Normalisation, Resize};
+use crate::{Batch, BatchError, BatchImage, ConfigError, ImageView, Sample};
+
+/// How a picture becomes the network's input.
+///
+/// v = (p - mean) / std, p in 0..=1, then bilinear resizing of the float picture, then zeros up to the batch's size.
+///
+/// Source: torchvision `models/detection/transform.py`, `GeneralizedRCNNTransform`. Positions and weights of the resize are
+/// computed in f64 here.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Mean of red, green and blue, of pixels in 0..=1. Default ImageNet's.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue, above 0. Default ImageNet's.
+    pub std: [f32; 3],
+    /// Pixels of the shorter side after resizing, unless the longer would pass `max_size`. Default 800.
+    pub min_size: usize,
+    /// Most pixels of the longer side after resizing. Default 1333.
+    pub max_size: usize,
+    /// The padded sides are multiples of this. Default 32.
+    pub pad_to: usize,
+}
+
+impl Default for Preprocessing {
+    fn default() -> Self {
+        Self {
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            min_size: 800,
+            max_size: 1333,
+            pad_to: 32,
+        }
+    }
+}
+
+/// A side beyond this is a slip of the pen, not a picture: a single canvas would take 12 GiB.
+const MAX_SIDE: usize = 1 << 15;
+
+impl Preprocessing {
+    /// Looks at every field.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |field, expected, found: String| {
+            Err(ConfigError {
+                field,
+                expected,
+                found,
+            })
+        };
+        if !self.mean.iter().all(|mean| mean.is_finite()) {
+            return wrong(
+                "preprocessing.mean",
+                "finite numbers",
+                format!("{:?}", self.mean),
+            );
+        }
+        if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
+            return wrong(
+                "preprocessing.std",
+                "numbers > 0",
+                format!("{:?}", self.std),
+            );
+        }
+        for (field, side) in [
+            ("preprocessing.min_size", self.min_size),
+            ("preprocessing.max_size", self.max_size),
+            ("preprocessing.pad_to", self.pad_to),
+        ] {
+            if !(1..=MAX_SIDE).contains(&side) {
+                return wrong(field, "1..=32768", side.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of a picture after resizing.
+    ///
+    /// floor(side * scale), scale = min(min_size / shorter, max_size / longer), in f64
+    ///
+    /// So 480 pixels asked to become 800 may become 799. A side is at least 1, where torchvision fails at 0. A picture
+    /// without pixels keeps its size.
+    ///
+    /// ```
+    /// use retinanet_data::{Preprocessing, retinanet_anchors::ImageSize};
+    ///
+    /// let preprocessing = Preprocessing { min_size: 320, max_size: 512, ..Preprocessing::default() };
+    /// assert_eq!(preprocessing.resized_size(ImageSize::new(320, 240)), ImageSize::new(426, 320));
+    /// ```
+    #[must_use]
+    pub fn resized_size(&self, original: ImageSize) -> ImageSize {
+        let shorter = original.width.min(original.height);
+        let longer = original.width.max(original.height);
+        if shorter == 0 {
+            return original;
+        }
+        let scale =
+            (self.min_size as f64 / shorter as f64).min(self.max_size as f64 / longer as f64);
+        let side = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
+        ImageSize::new(side(original.width), side(original.height))
+    }
+
+    /// The size of the canvas for pictures of these sizes after resizing.
+    #[must_use]
+    pub fn padded_size(&self, resized: &[ImageSize]) -> ImageSize {
+        let up = |side: usize| side.next_multiple_of(self.pad_to.max(1));
+        ImageSize::new(
+            up(resized.iter().map(|size| size.width).max().unwrap_or(0)),
+            up(resized.iter().map(|size| size.height).max().unwrap_or(0)),
+        )
+    }
+
+    /// Normalises, resizes and pads pictures that have no boxes, on all threads.
+    ///
+    /// # Errors
+    /// There is no picture, one has no pixels or not three values each, or a field is out of its range.
+    ///
+    /// ```
+    /// use retinanet_data::{Image, Preprocessing, retinanet_anchors::ImageSize};
+    ///
+    /// let gray = Image { size: ImageSize::new(2, 1), pixels: vec![128; 6] };
+    /// let preprocessing = Preprocessing { min_size: 1, max_size: 9, pad_to: 4, ..Preprocessing::default() };
+    /// let batch = preprocessing.batch(&[gray.view()])?;
+    /// assert_eq!(batch.padded, ImageSize::new(4, 4));
+    /// assert_eq!(batch.pixels[0], (128.0 / 255.0 - 0.485) / 0.229);
+    /// assert_eq!(batch.pixels[6..], [0.0; 42]);
+    /// # Ok::<(), retinanet_data::BatchError>(())
+    /// ```
+    pub fn batch(&self, images: &[ImageView<'_>]) -> Result<Batch, BatchError> {
+        self.canvas(images, Threads::All)
+    }
+
+    /// Normalises, resizes and pads samples; boxes are scaled across and down by the ratio of the integer sizes.
+    ///
+    /// `index` of each [`BatchImage`] is the number given beside its sample. Runs on the calling thread alone, as a
+    /// loader has threads of its own.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    pub fn batch_of_samples(&self, samples: &[(usize, Sample)]) -> Result<Batch, BatchError> {
+        let views: Vec<ImageView<'_>> = samples.iter().map(|(_, s)| s.image.view()).collect();
+        let mut batch = self.canvas(&views, Threads::Caller)?;
+        for (image, (index, sample)) in batch.images.iter_mut().zip(samples) {
+            let (sx, sy) = ratios(image.original, image.resized);
+            image.index = *index;
+            image.boxes = sample.boxes.iter().map(|bbox| bbox.scale(sx, sy)).collect();
+            image.classes.clone_from(&sample.classes);
+        }
+        Ok(batch)
+    }
+
+    fn canvas(&self, images: &[ImageView<'_>], threads: Threads) -> Result<Batch, BatchError> {
+        self.validate()?;
+        if images.is_empty() {
+            return Err(BatchError::Empty);
+        }
+        for (position, image) in images.iter().enumerate() {
+            let expected = values(image.size, 1).unwrap_or(usize::MAX);
+            if expected == 0 || image.pixels.len() != expected {
+                return Err(BatchError::WrongLength {
+                    position,
+                    expected,
+                    found: image.pixels.len(),
+                });
+            }
+        }
+        let resized: Vec<ImageSize> = images.iter().map(|i| self.resized_size(i.size)).collect();
+        let padded = self.padded_size(&resized);
+        let total = values(padded, images.len())
+            .filter(|&total| total <= isize::MAX as usize / size_of::<f32>())
+            .ok_or(BatchError::TooLarge {
+                max: isize::MAX as usize / size_of::<f32>(),
+                images: images.len(),
+                padded,
+            })?;
+        let mut pixels = vec![0.0; total];
+        let row_len = padded.width * 3;
+        let normalisation = Normalisation::new(self.mean, self.std);
+        let canvases = pixels.chunks_exact_mut(row_len * padded.height);
+        for ((image, &size), canvas) in images.iter().zip(&resized).zip(canvases) {
+            let resize = Resize::new(image, &normalisation, size);
+            let canvas = &mut canvas[..size.height * row_len];
+            let fill = |(band, rows): (usize, &mut [f32])| {
+                resize.fill_rows(band * BAND_ROWS, rows, row_len);
+            };
+            match threads {
+                Threads::All => {
+                    let bands = canvas.par_chunks_mut(BAND_ROWS * row_len);
+                    bands.enumerate().for_each(fill);
+                }
+                Threads::Caller => fill((0, canvas)),
+            }
+        }
+        let images = images.iter().zip(resized).enumerate();
+        let images = images.map(|(index, (image, resized))| BatchImage {
+            index,
+            original: image.size,
+            resized,
+            boxes: Vec::new(),
+            classes: Vec::new(),
+        });
+        Ok(Batch {
+            pixels,
+            padded,
+            images: images.collect(),
+        })
+    }
+}
+
+/// Rows that one task fills: enough that the two source rows kept between neighbours pay, few enough to share out.
+const BAND_ROWS: usize = 32;
+
+#[derive(Clone, Copy)]
+enum Threads {
+    All,
+    Caller,
+}
+
+fn values(size: ImageSize, images: usize) -> Option<usize> {
+    size.width
+        .checked_mul(size.height)?
+        .checked_mul(3)?
+        .checked_mul(images)
+}
