@@ -1,0 +1,193 @@
+//! Weights packed for the register tile: panels two vectors of output channels wide, one row for each tap and input
+//! channel, in the order in which the tile reads the input.
+
+use super::super::element::sealed::Vectors;
+use super::super::tasks::{SharedMut, for_each};
+use super::super::vector::Vector;
+use super::super::{Element, Isa};
+use crate::kernels::ConvShape;
+
+/// Groups with fewer channels than this are packed together, with zeros between them: a vector has 16 lanes whether they
+/// are used or not.
+const MERGED_CHANNELS: usize = 16;
+
+/// The taps of a kernel along one axis, as places in the weight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taps {
+    pub(super) count: usize,
+    /// Place of the first tap.
+    pub(super) first: usize,
+    pub(super) reversed_step: usize,
+    pub(super) reversed: bool,
+}
+
+impl Taps {
+    fn all(count: usize) -> Self {
+        Self { count, first: 0, reversed_step: 1, reversed: false }
+    }
+
+    fn place(&self, tap: usize) -> usize {
+        if self.reversed { self.first - tap * self.reversed_step } else { self.first + tap * self.reversed_step }
+    }
+}
+
+/// A weight seen as matrices `[taps * in_channels, out_channels]`, one for each group of merged groups. In the input
+/// gradient, "in" is the output of the convolution.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels {
+    /// Merged groups.
+    pub(super) groups: usize,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) taps_y: Taps,
+    pub(super) taps_x: Taps,
+    /// Original groups in one merged group.
+    merged: usize,
+    /// The weight's dimensions, OIHW.
+    weight: [usize; 4],
+    transposed: bool,
+}
+
+impl Panels {
+    pub(super) fn forward(shape: &ConvShape) -> Self {
+        let weight = shape.weight();
+        let [out_channels, group_channels, kernel_height, kernel_width] = weight;
+        let out_group_channels = out_channels / shape.groups();
+        let widest = out_group_channels.max(group_channels);
+        let merged = (1..=shape.groups())
+            .rev()
+            .find(|&merged| shape.groups().is_multiple_of(merged) && merged * widest <= MERGED_CHANNELS)
+            .unwrap_or(1);
+        Self {
+            groups: shape.groups() / merged,
+            in_channels: merged * group_channels,
+            out_channels: merged * out_group_channels,
+            taps_y: Taps::all(kernel_height),
+            taps_x: Taps::all(kernel_width),
+            merged,
+            weight,
+            transposed: false,
+        }
+    }
+
+    pub(super) fn input_gradient(shape: &ConvShape, taps_y: Taps, taps_x: Taps) -> Self {
+        let forward = Self::forward(shape);
+        Self {
+            in_channels: forward.out_channels,
+            out_channels: forward.in_channels,
+            taps_y,
+            taps_x,
+            transposed: true,
+            ..forward
+        }
+    }
+
+    /// Rows of a matrix.
+    pub(super) fn depth(&self) -> usize {
+        self.taps_y.count * self.taps_x.count * self.in_channels
+    }
+
+    /// Output channels of one group rounded up to whole panels; the last may be half as wide.
+    pub(super) fn padded_channels<T: Element>(&self, isa: Isa) -> usize {
+        self.out_channels.next_multiple_of(lanes::<T>(isa))
+    }
+
+    pub(super) fn num_panels<T: Element>(&self, isa: Isa) -> usize {
+        self.out_channels.div_ceil(2 * lanes::<T>(isa))
+    }
+
+    /// Numbers of all panels.
+    pub(super) fn len<T: Element>(&self, isa: Isa) -> usize {
+        self.groups * self.depth() * self.padded_channels::<T>(isa)
+    }
+
+    fn pack<T: Element>(&self, isa: Isa, weight: &[T], packed: &mut [T]) {
+        let width = 2 * lanes::<T>(isa);
+        let (num_panels, padded, depth) = (self.num_panels::<T>(isa), self.padded_channels::<T>(isa), self.depth());
+        let [_, _, kernel_height, kernel_width] = self.weight;
+        let num_taps = kernel_height * kernel_width;
+        // Channels of one original group, in the roles that they have here.
+        let (group_in, group_out) = (self.in_channels / self.merged, self.out_channels / self.merged);
+        // Steps in the weight from one "out" channel to the next, and from one "in" channel of the group to the next.
+        let (out_step, in_step) =
+            if self.transposed { (num_taps, self.weight[1] * num_taps) } else { (self.weight[1] * num_taps, num_taps) };
+        let shared = SharedMut::new(packed);
+        for_each(self.groups * num_panels, |task_idx| {
+            let (group, panel) = (task_idx / num_panels, task_idx % num_panels);
+            let first = panel * width;
+            let panel_width = width.min(padded - first);
+            let start = group * depth * padded + depth * first;
+            // SAFETY: panels do not overlap, and each is one task's.
+            let rows = unsafe { shared.slice(start, depth * panel_width) };
+            rows.fill(T::ZERO);
+            for lane in 0..panel_width.min(self.out_channels - first) {
+                let merged_idx = (first + lane) / group_out;
+                let original = group * self.merged + merged_idx;
+                let out_channel = (first + lane) % group_out;
+                // Both layouts hold an original group as one block of `O / groups` outputs.
+                let block = original * (self.weight[1] * num_taps) * if self.transposed { group_in } else { group_out };
+                for in_channel in 0..group_in {
+                    let taps = &weight[block + out_channel * out_step + in_channel * in_step..][..num_taps];
+                    let row = merged_idx * group_in + in_channel;
+                    for tap_y in 0..self.taps_y.count {
+                        for tap_x in 0..self.taps_x.count {
+                            let tap = tap_y * self.taps_x.count + tap_x;
+                            rows[(tap * self.in_channels + row) * panel_width + lane] =
+                                taps[self.taps_y.place(tap_y) * kernel_width + self.taps_x.place(tap_x)];
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Numbers in a vector of the instruction set.
+pub(super) fn lanes<T: Element>(isa: Isa) -> usize {
+    match isa.or_portable() {
+        Isa::Portable => <T as Vectors>::Portable::LANES,
+        Isa::Avx2 => <T as Vectors>::Avx2::LANES,
+        Isa::Avx512 => <T as Vectors>::Avx512::LANES,
+    }
+}
+
+/// Numbers of the weight packed for [`conv2d`](super::conv2d).
+pub fn packed_weights_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
+    Panels::forward(shape).len::<T>(isa)
+}
+
+/// Packs a weight for [`conv2d`](super::conv2d). The packed form depends on the instruction set, not on the input's size.
+///
+/// # Shapes
+/// - `weight`: `[Cout, Cin / groups, kh, kw]`
+/// - `packed`: [`packed_weights_len`]
+///
+/// # Panics
+/// A slice is shorter than its shape.
+pub fn pack_weights<T: Element>(isa: Isa, shape: &ConvShape, weight: &[T], packed: &mut [T]) {
+    assert_eq!(weight.len(), shape.weight().iter().product::<usize>(), "pack_weights: weight");
+    Panels::forward(shape).pack(isa, weight, packed);
+}
+
+/// Numbers of the weight packed for [`conv2d_input_gradient`](super::conv2d_input_gradient).
+pub fn packed_weights_for_input_gradient_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
+    super::phases(shape).map(|(panels, _)| panels.len::<T>(isa)).sum()
+}
+
+/// Packs a weight for [`conv2d_input_gradient`](super::conv2d_input_gradient): rotated, input and output exchanged.
+///
+/// # Shapes
+/// - `weight`: `[Cout, Cin / groups, kh, kw]`
+/// - `packed`: [`packed_weights_for_input_gradient_len`]
+///
+/// # Panics
+/// A slice is shorter than its shape.
+pub fn pack_weights_for_input_gradient<T: Element>(isa: Isa, shape: &ConvShape, weight: &[T], packed: &mut [T]) {
+    assert_eq!(weight.len(), shape.weight().iter().product::<usize>(), "pack_weights: weight");
+    let mut start = 0;
+    for (panels, _) in super::phases(shape) {
+        let len = panels.len::<T>(isa);
+        panels.pack(isa, weight, &mut packed[start..start + len]);
+        start += len;
+    }
+}

@@ -1,0 +1,90 @@
+//! The numbers that kernels compute with.
+
+use super::vector::{Lanes, Vector};
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+/// A floating-point number: `f32`, or `f64` for checking gradients.
+pub trait Element:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + AddAssign
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + sealed::Vectors
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Minus infinity.
+    const NEG_INFINITY: Self;
+
+    /// The nearest number of this type.
+    fn from_f64(value: f64) -> Self;
+
+    /// The same value in double precision.
+    fn to_f64(self) -> f64;
+
+    /// max(x, 0), and NaN where x is NaN.
+    #[inline(always)]
+    fn relu(self) -> Self {
+        if self < Self::ZERO { Self::ZERO } else { self }
+    }
+}
+
+pub(crate) mod sealed {
+    use super::Vector;
+
+    /// The vectors of each instruction set. Sealed: the kernels are written for the two types below.
+    pub trait Vectors: Sized {
+        /// 512-bit.
+        type Avx512: Vector<Self>;
+        /// 256-bit.
+        type Avx2: Vector<Self>;
+        /// Anywhere.
+        type Portable: Vector<Self>;
+    }
+}
+
+macro_rules! element {
+    ($t:ty, $lanes:literal, $avx512:ident, $avx2:ident) => {
+        impl Element for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = <$t>::NEG_INFINITY;
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as $t
+            }
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+
+        impl sealed::Vectors for $t {
+            #[cfg(target_arch = "x86_64")]
+            type Avx512 = super::vector::x86::$avx512;
+            #[cfg(target_arch = "x86_64")]
+            type Avx2 = super::vector::x86::$avx2;
+            #[cfg(not(target_arch = "x86_64"))]
+            type Avx512 = Lanes<$t, $lanes>;
+            #[cfg(not(target_arch = "x86_64"))]
+            type Avx2 = Lanes<$t, $lanes>;
+            type Portable = Lanes<$t, $lanes>;
+        }
+    };
+}
+
+element!(f32, 4, F32x16, F32x8);
+element!(f64, 2, F64x8, F64x4);

@@ -1,0 +1,204 @@
+//! Vectors of the instruction sets, for the two loops where the compiler must not choose: the products of a convolution.
+
+use super::Element;
+
+/// A vector register of `T`.
+pub trait Vector<T>: Copy {
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of the register tile, two vectors a row: as many as fit in the registers beside the operands.
+    const ROWS: usize;
+
+    /// Reads [`Self::LANES`] numbers, at any alignment.
+    ///
+    /// # Safety
+    /// The numbers are readable, and the processor has the instruction set.
+    unsafe fn load(from: *const T) -> Self;
+
+    /// Writes [`Self::LANES`] numbers, at any alignment.
+    ///
+    /// # Safety
+    /// The numbers are writable, and the processor has the instruction set.
+    unsafe fn store(self, to: *mut T);
+
+    /// The same number in every lane.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn splat(value: T) -> Self;
+
+    /// `self * b + c`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+
+    /// `self + b`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn add(self, b: Self) -> Self;
+
+    /// max(x, 0) in every lane, NaN where x is NaN.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn relu(self) -> Self;
+}
+
+/// A vector as an array, that the compiler maps to whatever the target has.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes<T, const N: usize>([T; N]);
+
+impl<T: Element, const N: usize> Vector<T> for Lanes<T, N> {
+    const LANES: usize = N;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> Self {
+        // SAFETY: the caller vouches for N numbers.
+        Self(unsafe { from.cast::<[T; N]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut T) {
+        // SAFETY: the caller vouches for N numbers.
+        unsafe { to.cast::<[T; N]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: T) -> Self {
+        Self([value; N])
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * b.0[lane] + c.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + b.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        Self(self.0.map(T::relu))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    //! The registers of x86-64.
+
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    macro_rules! vector {
+        ($name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
+         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $max:ident) => {
+            #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name($register);
+
+            impl Vector<$t> for $name {
+                const LANES: usize = $lanes;
+                const ROWS: usize = $rows;
+
+                #[inline(always)]
+                unsafe fn load(from: *const $t) -> Self {
+                    // SAFETY: the caller vouches for the numbers and the instruction set.
+                    Self(unsafe { $load(from) })
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $t) {
+                    // SAFETY: as above.
+                    unsafe { $store(to, self.0) }
+                }
+
+                #[inline(always)]
+                unsafe fn splat(value: $t) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $splat(value) })
+                }
+
+                #[inline(always)]
+                unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $mul_add(self.0, b.0, c.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn add(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $add(self.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn relu(self) -> Self {
+                    // The instruction returns its second operand where either is NaN.
+                    // SAFETY: as above.
+                    Self(unsafe { $max($zero(), self.0) })
+                }
+            }
+        };
+    }
+
+    vector!(
+        F32x16,
+        f32,
+        __m512,
+        16,
+        12,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_setzero_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_max_ps
+    );
+    vector!(
+        F64x8,
+        f64,
+        __m512d,
+        8,
+        12,
+        _mm512_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_set1_pd,
+        _mm512_setzero_pd,
+        _mm512_fmadd_pd,
+        _mm512_add_pd,
+        _mm512_max_pd
+    );
+    vector!(
+        F32x8,
+        f32,
+        __m256,
+        8,
+        6,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_setzero_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        _mm256_max_ps
+    );
+    vector!(
+        F64x4,
+        f64,
+        __m256d,
+        4,
+        6,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_set1_pd,
+        _mm256_setzero_pd,
+        _mm256_fmadd_pd,
+        _mm256_add_pd,
+        _mm256_max_pd
+    );
+}

@@ -1,0 +1,14 @@
+//! The typed description of a network's layers, and what executes it.
+//!
+//! A network is described once, as plain structs of [`ConvLayer`]s with the names of their parameters, and its `forward`
+//! is written once, over an [`Engine`]. An engine decides what a value is and what a layer does with it: [`TrainingEngine`]
+//! runs candle tensors and keeps the graph for the gradients, [`InferenceEngine`] runs them with everything fused and no
+//! graph. A plan with its own memory, or a tape, is one more engine and not one more network.
+
+mod engine;
+mod layer;
+mod parameters;
+
+pub use engine::{Engine, InferenceEngine, TrainingEngine};
+pub use layer::{ConvLayer, Initialization, NormKind, ParameterKind, ParameterSpec};
+pub use parameters::Parameters;
