@@ -47,8 +47,5 @@ impl BatchImage {
 }
 
 pub(crate) fn ratios(from: ImageSize, to: ImageSize) -> (f32, f32) {
-    (
-        to.width as f32 / from.width as f32,
-        to.height as f32 / from.height as f32,
-    )
+    (to.width as f32 / from.width as f32, to.height as f32 / from.height as f32)
 }

@@ -32,10 +32,7 @@ pub struct DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self {
-            max_pixels: 100_000_000,
-            max_bytes: 512 << 20,
-        }
+        Self { max_pixels: 100_000_000, max_bytes: 512 << 20 }
     }
 }
 
@@ -69,10 +66,7 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<Image, DecodeEr
         upright.apply_orientation(orientation);
         let pixels = upright.into_rgb8();
         let size = ImageSize::new(pixels.width() as usize, pixels.height() as usize);
-        Ok(Image {
-            size,
-            pixels: pixels.into_raw(),
-        })
+        Ok(Image { size, pixels: pixels.into_raw() })
     })
 }
 
@@ -84,21 +78,12 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<Image, DecodeEr
 /// Every error names the file: it cannot be read, is of no known format, has a damaged header, or a side is 0.
 pub fn image_size(path: &Path) -> Result<ImageSize, DecodeError> {
     guarded(path, || {
-        let limits = DecodeLimits {
-            max_pixels: u64::MAX,
-            ..DecodeLimits::default()
-        };
+        let limits = DecodeLimits { max_pixels: u64::MAX, ..DecodeLimits::default() };
         let mut file = open(path, &limits)?;
-        let io = |source| DecodeError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| DecodeError::Io { path: path.to_owned(), source };
         // The JPEG decoder reads all that it is given before it looks at the header.
         let mut head = Vec::new();
-        file.by_ref()
-            .take(JPEG_HEADER_BYTES)
-            .read_to_end(&mut head)
-            .map_err(io)?;
+        file.by_ref().take(JPEG_HEADER_BYTES).read_to_end(&mut head).map_err(io)?;
         if image::guess_format(&head).is_ok_and(|format| format == ImageFormat::Jpeg)
             && let Ok(mut decoder) = decoder(path, Cursor::new(head), &limits)
         {
@@ -112,28 +97,19 @@ pub fn image_size(path: &Path) -> Result<ImageSize, DecodeError> {
 
 /// Decoders meet hostile bytes; one that panics must cost its file, not the run. Nothing is shared with the decoder that
 /// unwinding could leave half changed.
-fn guarded<T>(
-    path: &Path,
-    decode: impl FnOnce() -> Result<T, DecodeError>,
-) -> Result<T, DecodeError> {
+fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        Err(DecodeError::Broken {
-            path: path.to_owned(),
-            found: format!("a panic of the decoder ({message})"),
-        })
+        Err(DecodeError::Broken { path: path.to_owned(), found: format!("a panic of the decoder ({message})") })
     })
 }
 
 fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
-    let io = |source| DecodeError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| DecodeError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
@@ -161,10 +137,7 @@ fn decoder<'a>(
 ) -> Result<impl ImageDecoder + 'a, DecodeError> {
     let mut reader = ImageReader::new(source)
         .with_guessed_format()
-        .map_err(|source| DecodeError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| DecodeError::Io { path: path.to_owned(), source })?;
     if reader.format().is_none() {
         return Err(DecodeError::Unsupported {
             path: path.to_owned(),
@@ -191,10 +164,9 @@ fn displayed_size(
     let stored = stored_size(decoder);
     check_pixels(path, stored, limits)?;
     Ok(match orientation_or_upright(decoder) {
-        Orientation::Rotate90
-        | Orientation::Rotate270
-        | Orientation::Rotate90FlipH
-        | Orientation::Rotate270FlipH => ImageSize::new(stored.height, stored.width),
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            ImageSize::new(stored.height, stored.width)
+        }
         _ => stored,
     })
 }
@@ -206,10 +178,7 @@ fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
 
 fn check_pixels(path: &Path, size: ImageSize, limits: &DecodeLimits) -> Result<(), DecodeError> {
     if size.width == 0 || size.height == 0 {
-        return Err(DecodeError::Broken {
-            path: path.to_owned(),
-            found: format!("a header of {size} pixels"),
-        });
+        return Err(DecodeError::Broken { path: path.to_owned(), found: format!("a header of {size} pixels") });
     }
     let pixels = (size.width as u64).saturating_mul(size.height as u64);
     if pixels > limits.max_pixels {
@@ -229,14 +198,9 @@ fn named(path: &Path, error: ImageError) -> DecodeError {
         ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
             DecodeError::Io { path, source }
         }
-        ImageError::Unsupported(error) => DecodeError::Unsupported {
-            path,
-            expected: FORMATS,
-            found: error.to_string(),
-        },
-        other => DecodeError::Broken {
-            path,
-            found: other.to_string(),
-        },
+        ImageError::Unsupported(error) => {
+            DecodeError::Unsupported { path, expected: FORMATS, found: error.to_string() }
+        }
+        other => DecodeError::Broken { path, found: other.to_string() },
     }
 }

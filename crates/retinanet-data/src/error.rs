@@ -81,9 +81,7 @@ pub enum BatchError {
     #[error("batch: number of images: expected at least 1, found 0")]
     Empty,
     /// A picture has no pixels, or not three values for each.
-    #[error(
-        "image {position}: number of values: expected {expected} (width x height x 3, above 0), found {found}"
-    )]
+    #[error("image {position}: number of values: expected {expected} (width x height x 3, above 0), found {found}")]
     WrongLength {
         /// Position in the slice that was given.
         position: usize,

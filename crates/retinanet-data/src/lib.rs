@@ -1,17 +1,46 @@
 //! Annotations and image files to samples and padded batches: decoding, resizing, augmentation, loading.
+//!
+//! A [`Dataset`] gives decoded pictures with boxes by index: [`FileDataset`] from annotated files, [`GeneratedDataset`]
+//! from nothing. A [`Loader`] augments them and, through [`Preprocessing`], makes [`Batch`]es of normalised pixels
+//! `[N, H, W, 3]`. Boxes are in pixels of the displayed frame, half-open; classes are indices from 0.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use retinanet_data::{Augmentation, GeneratedConfig, GeneratedDataset, Loader, LoaderConfig, Preprocessing};
+//!
+//! let dataset = GeneratedDataset::new(GeneratedConfig { images: 5, ..GeneratedConfig::default() })?;
+//! let preprocessing = Preprocessing { min_size: 64, max_size: 96, ..Preprocessing::default() };
+//! let augmentation = Augmentation { horizontal_flip: 0.5, ..Augmentation::default() };
+//! let config = LoaderConfig { batch: 2, shuffle: true, seed: 7, ..LoaderConfig::default() };
+//! let loader = Loader::new(Arc::new(dataset), preprocessing, augmentation, config)?;
+//! let sizes: Vec<usize> = loader.epoch(0).map(|loaded| loaded.batch.images.len()).collect();
+//! assert_eq!(sizes, [2, 2, 1]);
+//! # Ok::<(), retinanet_data::ConfigError>(())
+//! ```
 
+mod augmentation;
 mod batch;
+mod cache;
 mod dataset;
 mod decode;
 mod error;
+mod files;
+mod generated;
+mod loader;
 mod picture;
 mod preprocessing;
+mod random;
 mod resize;
 
+pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
 pub use batch::{Batch, BatchImage};
+pub use cache::CachedDataset;
 pub use dataset::{Dataset, Sample};
 pub use decode::{DecodeLimits, decode_file, image_size};
 pub use error::{BatchError, ConfigError, DataError, DecodeError, SampleError};
+pub use files::FileDataset;
+pub use generated::{GeneratedConfig, GeneratedDataset};
+pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
 pub use picture::{FloatImage, Image, ImageView, Pixels};
 pub use preprocessing::Preprocessing;
 pub use {retinanet_anchors, retinanet_annotations};

@@ -59,10 +59,7 @@ impl Image {
     /// The picture, borrowed.
     #[must_use]
     pub fn view(&self) -> ImageView<'_> {
-        ImageView {
-            size: self.size,
-            pixels: Pixels::Bytes(&self.pixels),
-        }
+        ImageView { size: self.size, pixels: Pixels::Bytes(&self.pixels) }
     }
 }
 
@@ -70,10 +67,7 @@ impl FloatImage {
     /// The picture, borrowed.
     #[must_use]
     pub fn view(&self) -> ImageView<'_> {
-        ImageView {
-            size: self.size,
-            pixels: Pixels::Floats(&self.pixels),
-        }
+        ImageView { size: self.size, pixels: Pixels::Floats(&self.pixels) }
     }
 }
 

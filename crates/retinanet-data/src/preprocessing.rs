@@ -31,18 +31,12 @@ pub struct Preprocessing {
 
 impl Default for Preprocessing {
     fn default() -> Self {
-        Self {
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            min_size: 800,
-            max_size: 1333,
-            pad_to: 32,
-        }
+        Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], min_size: 800, max_size: 1333, pad_to: 32 }
     }
 }
 
 /// A side beyond this is a slip of the pen, not a picture: a single canvas would take 12 GiB.
-const MAX_SIDE: usize = 1 << 15;
+pub(crate) const MAX_SIDE: usize = 1 << 15;
 
 impl Preprocessing {
     /// Looks at every field.
@@ -50,26 +44,12 @@ impl Preprocessing {
     /// # Errors
     /// The first field that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let wrong = |field, expected, found: String| {
-            Err(ConfigError {
-                field,
-                expected,
-                found,
-            })
-        };
+        let wrong = |field, expected, found: String| Err(ConfigError { field, expected, found });
         if !self.mean.iter().all(|mean| mean.is_finite()) {
-            return wrong(
-                "preprocessing.mean",
-                "finite numbers",
-                format!("{:?}", self.mean),
-            );
+            return wrong("preprocessing.mean", "finite numbers", format!("{:?}", self.mean));
         }
         if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
-            return wrong(
-                "preprocessing.std",
-                "numbers > 0",
-                format!("{:?}", self.std),
-            );
+            return wrong("preprocessing.std", "numbers > 0", format!("{:?}", self.std));
         }
         for (field, side) in [
             ("preprocessing.min_size", self.min_size),
@@ -103,8 +83,7 @@ impl Preprocessing {
         if shorter == 0 {
             return original;
         }
-        let scale =
-            (self.min_size as f64 / shorter as f64).min(self.max_size as f64 / longer as f64);
+        let scale = (self.min_size as f64 / shorter as f64).min(self.max_size as f64 / longer as f64);
         let side = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
         ImageSize::new(side(original.width), side(original.height))
     }
@@ -166,22 +145,15 @@ impl Preprocessing {
         for (position, image) in images.iter().enumerate() {
             let expected = values(image.size, 1).unwrap_or(usize::MAX);
             if expected == 0 || image.pixels.len() != expected {
-                return Err(BatchError::WrongLength {
-                    position,
-                    expected,
-                    found: image.pixels.len(),
-                });
+                return Err(BatchError::WrongLength { position, expected, found: image.pixels.len() });
             }
         }
         let resized: Vec<ImageSize> = images.iter().map(|i| self.resized_size(i.size)).collect();
         let padded = self.padded_size(&resized);
-        let total = values(padded, images.len())
-            .filter(|&total| total <= isize::MAX as usize / size_of::<f32>())
-            .ok_or(BatchError::TooLarge {
-                max: isize::MAX as usize / size_of::<f32>(),
-                images: images.len(),
-                padded,
-            })?;
+        let total =
+            values(padded, images.len()).filter(|&total| total <= isize::MAX as usize / size_of::<f32>()).ok_or(
+                BatchError::TooLarge { max: isize::MAX as usize / size_of::<f32>(), images: images.len(), padded },
+            )?;
         let mut pixels = vec![0.0; total];
         let row_len = padded.width * 3;
         let normalisation = Normalisation::new(self.mean, self.std);
@@ -208,11 +180,7 @@ impl Preprocessing {
             boxes: Vec::new(),
             classes: Vec::new(),
         });
-        Ok(Batch {
-            pixels,
-            padded,
-            images: images.collect(),
-        })
+        Ok(Batch { pixels, padded, images: images.collect() })
     }
 }
 
@@ -226,8 +194,5 @@ enum Threads {
 }
 
 fn values(size: ImageSize, images: usize) -> Option<usize> {
-    size.width
-        .checked_mul(size.height)?
-        .checked_mul(3)?
-        .checked_mul(images)
+    size.width.checked_mul(size.height)?.checked_mul(3)?.checked_mul(images)
 }

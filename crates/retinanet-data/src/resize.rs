@@ -60,11 +60,7 @@ fn taps(source: usize, target: usize) -> Vec<Tap> {
     let tap = |i: usize| {
         let position = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
         let low = (position as usize).min(source - 1);
-        Tap {
-            low,
-            high: (low + 1).min(source - 1),
-            weight: (position - low as f64).min(1.0) as f32,
-        }
+        Tap { low, high: (low + 1).min(source - 1), weight: (position - low as f64).min(1.0) as f32 }
     };
     (0..target).map(tap).collect()
 }
@@ -79,11 +75,7 @@ pub(crate) struct Resize<'a> {
 
 impl<'a> Resize<'a> {
     /// `image` has pixels, and three values each; `target` has pixels.
-    pub(crate) fn new(
-        image: &'a ImageView<'a>,
-        normalisation: &'a Normalisation,
-        target: ImageSize,
-    ) -> Self {
+    pub(crate) fn new(image: &'a ImageView<'a>, normalisation: &'a Normalisation, target: ImageSize) -> Self {
         Self {
             image,
             normalisation,
@@ -102,8 +94,7 @@ impl<'a> Resize<'a> {
         for (tap, out) in self.down[first_row..].iter().zip(out.chunks_mut(row_len)) {
             for y in [tap.low, tap.high] {
                 if kept.iter().all(|row| row.y != Some(y)) {
-                    let replaced =
-                        usize::from(kept[0].y == Some(tap.low) || kept[0].y == Some(tap.high));
+                    let replaced = usize::from(kept[0].y == Some(tap.low) || kept[0].y == Some(tap.high));
                     self.normalisation.row(self.image, y, &mut normalised);
                     self.mix_across(&normalised, &mut kept[replaced].values);
                     kept[replaced].y = Some(y);
@@ -113,12 +104,7 @@ impl<'a> Resize<'a> {
                 let row = &kept[usize::from(kept[0].y != Some(y))];
                 row.values.as_flattened()
             };
-            mix(
-                row_of(tap.low),
-                row_of(tap.high),
-                tap.weight,
-                &mut out[..width * 3],
-            );
+            mix(row_of(tap.low), row_of(tap.high), tap.weight, &mut out[..width * 3]);
         }
     }
 
@@ -143,10 +129,7 @@ struct KeptRow {
 
 impl KeptRow {
     fn empty(width: usize) -> Self {
-        Self {
-            y: None,
-            values: vec![[0.0; 3]; width],
-        }
+        Self { y: None, values: vec![[0.0; 3]; width] }
     }
 }
 
@@ -162,21 +145,14 @@ mod tests {
 
     #[track_caller]
     fn check(source: usize, target: usize, expected: &[(usize, usize, f32)]) {
-        let found: Vec<_> = taps(source, target)
-            .iter()
-            .map(|tap| (tap.low, tap.high, tap.weight))
-            .collect();
+        let found: Vec<_> = taps(source, target).iter().map(|tap| (tap.low, tap.high, tap.weight)).collect();
         assert_eq!(found, expected, "{source} -> {target}");
     }
 
     #[test]
     fn positions_by_hand() {
         check(2, 2, &[(0, 1, 0.0), (1, 1, 0.0)]);
-        check(
-            2,
-            4,
-            &[(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.25)],
-        );
+        check(2, 4, &[(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.25)]);
         check(4, 2, &[(0, 1, 0.5), (2, 3, 0.5)]);
         check(1, 3, &[(0, 0, 0.0), (0, 0, 0.0), (0, 0, 0.5)]);
         check(9, 3, &[(1, 2, 0.0), (4, 5, 0.0), (7, 8, 0.0)]);
@@ -186,10 +162,7 @@ mod tests {
     fn bands_join_without_a_seam() {
         let size = ImageSize::new(5, 7);
         let values: Vec<u8> = (0..105u8).map(|i| i.wrapping_mul(37)).collect();
-        let image = ImageView {
-            size,
-            pixels: Pixels::Bytes(&values),
-        };
+        let image = ImageView { size, pixels: Pixels::Bytes(&values) };
         let normalisation = Normalisation::new([0.5; 3], [0.25; 3]);
         for target in [ImageSize::new(11, 16), ImageSize::new(3, 4), size] {
             let resize = Resize::new(&image, &normalisation, target);
@@ -208,31 +181,16 @@ mod tests {
                     for c in 0..3 {
                         let expected = by_definition(&values, size, target, x, y, c);
                         let found = f64::from(row[x * 3 + c]);
-                        assert!(
-                            (found - expected).abs() < 1e-6,
-                            "{x} {y}: {expected} {found}"
-                        );
+                        assert!((found - expected).abs() < 1e-6, "{x} {y}: {expected} {found}");
                     }
                 }
             }
         }
     }
 
-    fn by_definition(
-        values: &[u8],
-        from: ImageSize,
-        to: ImageSize,
-        x: usize,
-        y: usize,
-        c: usize,
-    ) -> f64 {
-        let position = |i: usize, from: usize, to: usize| {
-            ((i as f64 + 0.5) * (from as f64 / to as f64) - 0.5).max(0.0)
-        };
-        let (px, py) = (
-            position(x, from.width, to.width),
-            position(y, from.height, to.height),
-        );
+    fn by_definition(values: &[u8], from: ImageSize, to: ImageSize, x: usize, y: usize, c: usize) -> f64 {
+        let position = |i: usize, from: usize, to: usize| ((i as f64 + 0.5) * (from as f64 / to as f64) - 0.5).max(0.0);
+        let (px, py) = (position(x, from.width, to.width), position(y, from.height, to.height));
         let at = |x: f64, y: f64| {
             let x = (x as usize).min(from.width - 1);
             let y = (y as usize).min(from.height - 1);

@@ -1,0 +1,309 @@
+//! Batches made ahead of time by worker threads, in an order that the seed alone decides.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::random::{Purpose, stream};
+use crate::{Augmentation, Batch, ConfigError, Dataset, Preprocessing, SampleError};
+
+/// How samples become batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoaderConfig {
+    /// Samples in a batch, at least 1. Default 1.
+    pub batch: usize,
+    /// Whether each epoch has an order of its own; else the data set's. Default false.
+    pub shuffle: bool,
+    /// What the order and the augmentation depend on, with the number of the epoch. Default 0.
+    pub seed: u64,
+    /// Threads that make batches, at least 1. Any number gives the same batches. Default 1.
+    pub workers: usize,
+    /// Batches made or in the making ahead of the one that is used, at least 1, and no fewer than workers; each takes its
+    /// pixels of memory. Default 2.
+    pub prefetch: usize,
+    /// Whether the last batch is left out where it is not full. Default false.
+    pub drop_last: bool,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self { batch: 1, shuffle: false, seed: 0, workers: 1, prefetch: 2, drop_last: false }
+    }
+}
+
+impl LoaderConfig {
+    /// Looks at every field.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (field, count) in
+            [("loader.batch", self.batch), ("loader.workers", self.workers), ("loader.prefetch", self.prefetch)]
+        {
+            if count == 0 {
+                return Err(ConfigError { field, expected: "at least 1", found: count.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Turns a data set into batches, epoch by epoch.
+pub struct Loader {
+    plan: Arc<Plan>,
+}
+
+/// A batch, and what could not be part of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedBatch {
+    /// The samples that could be had, at least one.
+    pub batch: Batch,
+    /// Samples of this batch that could not be had, and those of batches before it that had none left.
+    pub failures: Vec<SampleError>,
+}
+
+/// What workers read: everything that decides a batch.
+struct Plan {
+    dataset: Arc<dyn Dataset>,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    config: LoaderConfig,
+}
+
+impl Loader {
+    /// Prepares a loader; threads start with each epoch.
+    ///
+    /// # Errors
+    /// A field of a configuration is out of its range.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        config: LoaderConfig,
+    ) -> Result<Self, ConfigError> {
+        preprocessing.validate()?;
+        augmentation.validate()?;
+        config.validate()?;
+        let plan = Plan { dataset, preprocessing, augmentation, config };
+        Ok(Self { plan: Arc::new(plan) })
+    }
+
+    /// Batches of an epoch, if no sample fails.
+    #[must_use]
+    pub fn num_batches(&self) -> usize {
+        let (samples, batch) = (self.plan.dataset.len(), self.plan.config.batch);
+        if self.plan.config.drop_last { samples / batch } else { samples.div_ceil(batch) }
+    }
+
+    /// The indices of an epoch in the order in which batches take them.
+    #[must_use]
+    pub fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.plan.dataset.len()).collect();
+        if self.plan.config.shuffle {
+            let seed = self.plan.config.seed;
+            order.shuffle(&mut stream(seed, Purpose::Order, epoch as u64, 0));
+        }
+        order
+    }
+
+    /// Starts the workers on an epoch. They stop when the epoch ends or is dropped.
+    #[must_use]
+    pub fn epoch(&self, epoch: usize) -> Epoch {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// As [`epoch`](Self::epoch), without its first `batch` batches: what a run that was interrupted goes on with.
+    #[must_use]
+    pub fn epoch_from(&self, epoch: usize, batch: usize) -> Epoch {
+        let shared = Arc::new(Shared {
+            plan: Arc::clone(&self.plan),
+            epoch: epoch as u64,
+            order: self.order(epoch),
+            num_batches: self.num_batches(),
+            queue: Mutex::new(Queue {
+                next_to_make: batch,
+                next_to_give: batch,
+                made: BTreeMap::new(),
+                stopped: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let workers = self.plan.config.workers.min(self.num_batches());
+        let workers = (0..workers).map(|_| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.work())
+        });
+        Epoch { workers: workers.collect(), shared, failures: Vec::new(), waited: Duration::ZERO }
+    }
+}
+
+/// The batches of one epoch, in order.
+pub struct Epoch {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Of batches that had no sample left, until a batch takes them along.
+    failures: Vec<SampleError>,
+    waited: Duration,
+}
+
+impl Epoch {
+    /// Time spent in waiting for batches that were not ready: what faster loading could save.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Failures that no batch took along: those of the last batches, where none of their samples could be had.
+    #[must_use]
+    pub fn take_failures(&mut self) -> Vec<SampleError> {
+        std::mem::take(&mut self.failures)
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = LoadedBatch;
+
+    fn next(&mut self) -> Option<LoadedBatch> {
+        let start = Instant::now();
+        let loaded = loop {
+            let Some(made) = self.shared.take_next() else {
+                break None;
+            };
+            let (batch, failures) = made.unwrap_or_else(|panic| resume_unwind(panic));
+            self.failures.extend(failures);
+            if let Some(batch) = batch {
+                let failures = self.take_failures();
+                break Some(LoadedBatch { batch, failures });
+            }
+        };
+        self.waited += start.elapsed();
+        loaded
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches what its samples do, and hands it over.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// No batch where no sample could be had; or what a panicking data set threw, to be thrown again where it is waited for.
+type Made = thread::Result<(Option<Batch>, Vec<SampleError>)>;
+
+struct Shared {
+    plan: Arc<Plan>,
+    epoch: u64,
+    order: Vec<usize>,
+    num_batches: usize,
+    queue: Mutex<Queue>,
+    /// Told whenever a number of the queue moves.
+    changed: Condvar,
+}
+
+struct Queue {
+    next_to_make: usize,
+    next_to_give: usize,
+    /// By number; as many as `claim` lets be ahead.
+    made: BTreeMap<usize, Made>,
+    stopped: bool,
+}
+
+impl Shared {
+    /// A queue is whole between any two statements that hold it, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_next(&self) -> Option<Made> {
+        let mut queue = self.lock();
+        loop {
+            let number = queue.next_to_give;
+            if number >= self.num_batches {
+                return None;
+            }
+            if let Some(made) = queue.made.remove(&number) {
+                queue.next_to_give += 1;
+                drop(queue);
+                self.changed.notify_all();
+                return Some(made);
+            }
+            queue = self.wait(queue);
+        }
+    }
+
+    fn work(&self) {
+        while let Some(number) = self.claim() {
+            // Unwinding leaves nothing half changed: what a batch is made from is only read.
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(number)));
+            self.lock().made.insert(number, made);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The number of a batch to make, once there is room for it; none at the end.
+    fn claim(&self) -> Option<usize> {
+        let mut queue = self.lock();
+        loop {
+            let number = queue.next_to_make;
+            if queue.stopped || number >= self.num_batches {
+                return None;
+            }
+            let ahead = self.plan.config.prefetch.max(self.plan.config.workers);
+            if number < queue.next_to_give.saturating_add(ahead) {
+                queue.next_to_make += 1;
+                return Some(number);
+            }
+            queue = self.wait(queue);
+        }
+    }
+
+    fn make(&self, number: usize) -> (Option<Batch>, Vec<SampleError>) {
+        let Plan { dataset, preprocessing, augmentation, config } = &*self.plan;
+        let start = number * config.batch;
+        let end = (start + config.batch).min(self.order.len());
+        let (mut samples, mut failures) = (Vec::new(), Vec::new());
+        for &index in &self.order[start..end] {
+            if self.lock().stopped {
+                break;
+            }
+            match dataset.sample(index) {
+                Ok(sample) => {
+                    let sample = augmentation.apply(sample, config.seed, self.epoch, index as u64);
+                    samples.push((index, sample));
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        if samples.is_empty() {
+            return (None, failures);
+        }
+        let min_size = augmentation.min_size(preprocessing.min_size, config.seed, self.epoch, number as u64);
+        let preprocessing = Preprocessing { min_size, ..*preprocessing };
+        match preprocessing.batch_of_samples(&samples) {
+            Ok(batch) => (Some(batch), failures),
+            Err(error) => {
+                failures.extend(
+                    samples
+                        .iter()
+                        .map(|(index, _)| SampleError { index: *index, what: format!("sample {index}: {error}") }),
+                );
+                (None, failures)
+            }
+        }
+    }
+}
