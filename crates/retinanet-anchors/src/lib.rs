@@ -19,7 +19,8 @@
 //! ```
 //!
 //! Boxes are `(x0, y0, x1, y1)` in continuous pixels, half-open, f32. Nothing here fails on numbers: what NaN, infinite
-//! and empty boxes do is said at each function. Only constructors and the generator return errors.
+//! and empty boxes do is said at each function. Constructors, the generator and the name
+//! of a level return errors; the rest cannot fail.
 
 mod bbox;
 mod coder;
