@@ -2,9 +2,12 @@
 
 use super::super::Element;
 use super::super::vector::Vector;
+use std::mem::MaybeUninit;
 
 /// The most lanes in two vectors of any instruction set.
 const MAX_WIDTH: usize = 32;
+/// The most rows of a register tile.
+const MAX_ROWS: usize = 12;
 
 /// What the input of a register tile looks like.
 #[derive(Clone, Copy)]
@@ -70,72 +73,31 @@ pub(super) unsafe fn forward<T: Element, V: Vector<T>, const ROWS: usize, const 
                 }
             }
         }
-        if target.channels >= VECTORS * V::LANES {
-            write_vectors::<T, V, ROWS, VECTORS>(&mut sums, target);
-        } else {
-            write_channels::<T, V, ROWS, VECTORS>(&sums, target);
+        // By way of memory: were the sums used in two places, the compiler would keep them there all along.
+        let mut values = [MaybeUninit::<T>::uninit(); MAX_ROWS * MAX_WIDTH];
+        let values = values.as_mut_ptr().cast::<T>();
+        for pixel in 0..ROWS {
+            for vector in 0..VECTORS {
+                sums[pixel][vector].store(values.add((pixel * VECTORS + vector) * V::LANES));
+            }
+        }
+        for pixel in 0..ROWS {
+            write::<T, V, VECTORS>(values.add(pixel * VECTORS * V::LANES), pixel * target.pixel_step, target);
         }
     }
 }
 
-/// # Safety
-/// As for [`forward`], with all channels of the tile present.
-#[inline(always)]
-unsafe fn write_vectors<T: Element, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
-    sums: &mut [[V; VECTORS]; ROWS],
-    target: &Target<T>,
-) {
-    // SAFETY: the caller vouches for the pointers and the instruction set.
-    unsafe {
-        let one = V::splat(T::ONE);
-        for vector in 0..VECTORS {
-            let offset = vector * V::LANES;
-            let shift = if target.shift.is_null() { V::splat(T::ZERO) } else { V::load(target.shift.add(offset)) };
-            if !target.scale.is_null() {
-                let scale = V::load(target.scale.add(offset));
-                for pixel in 0..ROWS {
-                    sums[pixel][vector] = sums[pixel][vector].mul_add(scale, shift);
-                }
-            } else if !target.shift.is_null() {
-                for pixel in 0..ROWS {
-                    sums[pixel][vector] = sums[pixel][vector].mul_add(one, shift);
-                }
-            }
-            if !target.residual.is_null() {
-                for pixel in 0..ROWS {
-                    let residual = V::load(target.residual.add(pixel * target.pixel_step + offset));
-                    sums[pixel][vector] = sums[pixel][vector].add(residual);
-                }
-            }
-            if target.relu {
-                for pixel in 0..ROWS {
-                    sums[pixel][vector] = sums[pixel][vector].relu();
-                }
-            }
-            for pixel in 0..ROWS {
-                sums[pixel][vector].store(target.y.add(pixel * target.pixel_step + offset));
-            }
-        }
-    }
-}
-
+/// Writes the sums of one pixel, `offset` numbers into the target.
+///
 /// # Safety
 /// As for [`forward`].
 #[inline(always)]
-unsafe fn write_channels<T: Element, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
-    sums: &[[V; VECTORS]; ROWS],
-    target: &Target<T>,
-) {
+unsafe fn write<T: Element, V: Vector<T>, const VECTORS: usize>(sums: *const T, offset: usize, target: &Target<T>) {
     // SAFETY: the caller vouches for the pointers and the instruction set; only channels that exist are touched.
     unsafe {
-        let mut values = [T::ZERO; MAX_WIDTH];
-        for pixel in 0..ROWS {
-            for vector in 0..VECTORS {
-                sums[pixel][vector].store(values.as_mut_ptr().add(vector * V::LANES));
-            }
-            let offset = pixel * target.pixel_step;
+        if target.channels < VECTORS * V::LANES {
             for channel in 0..target.channels {
-                let mut value = values[channel];
+                let mut value = *sums.add(channel);
                 if !target.scale.is_null() {
                     value = value * *target.scale.add(channel);
                 }
@@ -147,6 +109,25 @@ unsafe fn write_channels<T: Element, V: Vector<T>, const ROWS: usize, const VECT
                 }
                 *target.y.add(offset + channel) = if target.relu { value.relu() } else { value };
             }
+            return;
+        }
+        for vector in 0..VECTORS {
+            let lane = vector * V::LANES;
+            let mut value = V::load(sums.add(lane));
+            if !target.scale.is_null() {
+                let zero = V::splat(T::ZERO);
+                value = value.mul_add(V::load(target.scale.add(lane)), zero);
+            }
+            if !target.shift.is_null() {
+                value = value.add(V::load(target.shift.add(lane)));
+            }
+            if !target.residual.is_null() {
+                value = value.add(V::load(target.residual.add(offset + lane)));
+            }
+            if target.relu {
+                value = value.relu();
+            }
+            value.store(target.y.add(offset + lane));
         }
     }
 }
