@@ -52,15 +52,12 @@ impl BBox {
 
     /// Width times height in square pixels; 0 where the box is empty, even if both sides are negative.
     ///
-    /// Infinite where the product passes the range of f32, NaN where a coordinate is and no side is empty.
+    /// Unless a side is empty, infinite where a coordinate is or the product passes the range of f32, and NaN where a
+    /// coordinate is.
     #[must_use]
     pub const fn area(&self) -> f32 {
         let (width, height) = (self.width(), self.height());
-        if width <= 0.0 || height <= 0.0 {
-            0.0
-        } else {
-            width * height
-        }
+        if width <= 0.0 || height <= 0.0 { 0.0 } else { width * height }
     }
 
     /// The centre, `(x, y)`.
@@ -72,11 +69,7 @@ impl BBox {
     /// The area that both boxes cover, in square pixels; 0 where they only touch, or one is empty or not finite.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> f32 {
-        if self.is_finite() && other.is_finite() {
-            raw_intersection(self, other)
-        } else {
-            0.0
-        }
+        if self.is_finite() && other.is_finite() { raw_intersection(self, other) } else { 0.0 }
     }
 
     /// Intersection over union.
@@ -87,7 +80,7 @@ impl BBox {
     /// of f32 (a side over 1e19 pixels).
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
-        let iou = iou_or_nan(self, self.matchable_area(), other, other.matchable_area());
+        let iou = iou_or_nan(self, self.area(), other, other.area());
         if iou > 0.0 { iou } else { 0.0 }
     }
 
@@ -134,15 +127,6 @@ impl BBox {
     pub const fn to_array(&self) -> [f32; 4] {
         [self.x0, self.y0, self.x1, self.y1]
     }
-
-    /// The area as [`iou_or_nan`] wants it: NaN marks a box that must not match.
-    pub(crate) const fn matchable_area(&self) -> f32 {
-        if self.is_finite() {
-            self.area()
-        } else {
-            f32::NAN
-        }
-    }
 }
 
 impl From<[f32; 4]> for BBox {
@@ -157,8 +141,10 @@ impl From<BBox> for [f32; 4] {
     }
 }
 
-/// Intersection over union from areas worked out before; NaN, so that every comparison is false, where an area is NaN or
-/// the union has none. The single definition that suppression and matching share, so that equal boxes have equal bits.
+/// Intersection over union from areas worked out before; NaN where the union has no area. The single definition that
+/// suppression and matching share, so that equal boxes have equal bits.
+///
+/// Never positive for a box that is not finite: unless a side is empty its area is infinite or NaN, and so is the union.
 #[inline(always)]
 pub(crate) fn iou_or_nan(a: &BBox, area_a: f32, b: &BBox, area_b: f32) -> f32 {
     let intersection = raw_intersection(a, b);

@@ -33,10 +33,7 @@ impl Default for BoxCoder {
     fn default() -> Self {
         // An anchor of 16 pixels can grow to 1000, about the longest image side at the time, and no further: the
         // exponential of an untrained network's output stays finite.
-        Self {
-            weights: [1.0; 4],
-            clamp: (1000.0f32 / 16.0).ln(),
-        }
+        Self { weights: [1.0; 4], clamp: (1000.0f32 / 16.0).ln() }
     }
 }
 
@@ -79,29 +76,16 @@ impl BoxCoder {
         let y = dy / wy * anchor.height() + anchor_y;
         let half_width = 0.5 * (self.clamped(dw / ww).exp() * anchor.width());
         let half_height = 0.5 * (self.clamped(dh / wh).exp() * anchor.height());
-        BBox::new(
-            x - half_width,
-            y - half_height,
-            x + half_width,
-            y + half_height,
-        )
+        BBox::new(x - half_width, y - half_height, x + half_width, y + half_height)
     }
 
     fn clamped(&self, log_ratio: f32) -> f32 {
         // Not `f32::min`, which would turn NaN into the clamp and hide a diverged network.
-        if log_ratio > self.clamp {
-            self.clamp
-        } else {
-            log_ratio
-        }
+        if log_ratio > self.clamp { self.clamp } else { log_ratio }
     }
 }
 
 fn positive(ratio: f32) -> f32 {
     // Not `f32::max`, which would hide NaN.
-    if ratio < f32::MIN_POSITIVE {
-        f32::MIN_POSITIVE
-    } else {
-        ratio
-    }
+    if ratio < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { ratio }
 }

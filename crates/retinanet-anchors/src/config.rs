@@ -66,10 +66,6 @@ impl AnchorConfig {
     /// The anchors of torchvision's RetinaNet, to the digit: the paper's with torchvision's rounding and strides.
     #[must_use]
     pub fn torchvision() -> Self {
-        Self {
-            rounding: AnchorRounding::Torchvision,
-            stride: AnchorStride::FromGrid,
-            ..Self::default()
-        }
+        Self { rounding: AnchorRounding::Torchvision, stride: AnchorStride::FromGrid, ..Self::default() }
     }
 }

@@ -1,8 +1,6 @@
 //! Anchors of a feature pyramid.
 
-use crate::{
-    AnchorConfig, AnchorError, AnchorRounding, AnchorStride, BBox, ImageSize, Pyramid, PyramidLevel,
-};
+use crate::{AnchorConfig, AnchorError, AnchorRounding, AnchorStride, BBox, ImageSize, Pyramid, PyramidLevel};
 
 /// Makes the anchors of a feature pyramid from the sizes that its grids really have.
 ///
@@ -40,19 +38,12 @@ impl AnchorGenerator {
         check_positive("octave_scales", &config.octave_scales)?;
         check_positive("aspect_ratios", &config.aspect_ratios)?;
         if !(0.0..1.0).contains(&config.offset) {
-            return Err(AnchorError::Offset {
-                found: config.offset,
-            });
+            return Err(AnchorError::Offset { found: config.offset });
         }
         let levels = Pyramid::new(finest, sizes)?;
         let base_anchors = levels.try_map(|level, &size| base_anchors(config, level, size))?;
         let anchors_per_location = config.octave_scales.len() * config.aspect_ratios.len();
-        Ok(Self {
-            base_anchors,
-            anchors_per_location,
-            offset: config.offset,
-            stride: config.stride,
-        })
+        Ok(Self { base_anchors, anchors_per_location, offset: config.offset, stride: config.stride })
     }
 
     /// A, the number of anchors at each location of a grid, the same at every level.
@@ -77,11 +68,7 @@ impl AnchorGenerator {
     /// # Errors
     /// The grids are of other levels than the sizes, a grid has no cells or more across or down than the image has
     /// pixels, or the anchors do not fit in memory.
-    pub fn generate(
-        &self,
-        padded: ImageSize,
-        grids: &Pyramid<ImageSize>,
-    ) -> Result<Pyramid<Vec<BBox>>, AnchorError> {
+    pub fn generate(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<Vec<BBox>>, AnchorError> {
         if grids.finest() != self.base_anchors.finest() || grids.len() != self.base_anchors.len() {
             return Err(AnchorError::Levels {
                 expected_finest: self.base_anchors.finest(),
@@ -104,13 +91,8 @@ impl AnchorGenerator {
         grid: ImageSize,
         base_anchors: &[BBox],
     ) -> Result<Vec<BBox>, AnchorError> {
-        if !(1..=padded.width).contains(&grid.width) || !(1..=padded.height).contains(&grid.height)
-        {
-            return Err(AnchorError::Grid {
-                level,
-                padded,
-                found: grid,
-            });
+        if !(1..=padded.width).contains(&grid.width) || !(1..=padded.height).contains(&grid.height) {
+            return Err(AnchorError::Grid { level, padded, found: grid });
         }
         let (stride_x, stride_y) = match self.stride {
             AnchorStride::Declared => (level.stride(), level.stride()),
@@ -123,18 +105,12 @@ impl AnchorGenerator {
             .and_then(|num_locations| num_locations.checked_mul(base_anchors.len()))
             .ok_or_else(too_large)?;
         let mut anchors = Vec::new();
-        anchors
-            .try_reserve_exact(num_anchors)
-            .map_err(|_| too_large())?;
+        anchors.try_reserve_exact(num_anchors).map_err(|_| too_large())?;
         for row in 0..grid.height {
             let y = self.position(row, stride_y);
             for column in 0..grid.width {
                 let x = self.position(column, stride_x);
-                anchors.extend(
-                    base_anchors
-                        .iter()
-                        .map(|b| BBox::new(b.x0 + x, b.y0 + y, b.x1 + x, b.y1 + y)),
-                );
+                anchors.extend(base_anchors.iter().map(|b| BBox::new(b.x0 + x, b.y0 + y, b.x1 + x, b.y1 + y)));
             }
         }
         Ok(anchors)
@@ -149,44 +125,25 @@ fn check_positive(field: &'static str, values: &[f64]) -> Result<(), AnchorError
     if values.is_empty() {
         return Err(AnchorError::Empty { field });
     }
-    match values
-        .iter()
-        .position(|value| !(value.is_finite() && *value > 0.0))
-    {
-        Some(idx) => Err(AnchorError::NotPositive {
-            field,
-            idx,
-            found: values[idx],
-        }),
+    match values.iter().position(|value| !(value.is_finite() && *value > 0.0)) {
+        Some(idx) => Err(AnchorError::NotPositive { field, idx, found: values[idx] }),
         None => Ok(()),
     }
 }
 
-fn base_anchors(
-    config: &AnchorConfig,
-    level: PyramidLevel,
-    size: f64,
-) -> Result<Vec<BBox>, AnchorError> {
+fn base_anchors(config: &AnchorConfig, level: PyramidLevel, size: f64) -> Result<Vec<BBox>, AnchorError> {
     let mut anchors = Vec::with_capacity(config.aspect_ratios.len() * config.octave_scales.len());
     for &aspect_ratio in &config.aspect_ratios {
         for &octave_scale in &config.octave_scales {
             let (half_width, half_height) = match config.rounding {
                 AnchorRounding::Exact => exact_half_extent(size * octave_scale, aspect_ratio),
-                AnchorRounding::Torchvision => {
-                    torchvision_half_extent(size * octave_scale, aspect_ratio)
-                }
+                AnchorRounding::Torchvision => torchvision_half_extent(size * octave_scale, aspect_ratio),
             };
             let anchor = BBox::new(-half_width, -half_height, half_width, half_height);
             // The area too: one that passes the range of f32 would have no IoU.
             if !(anchor.area() > 0.0 && anchor.area().is_finite()) {
                 let (width, height) = (anchor.width(), anchor.height());
-                return Err(AnchorError::Degenerate {
-                    level,
-                    octave_scale,
-                    aspect_ratio,
-                    width,
-                    height,
-                });
+                return Err(AnchorError::Degenerate { level, octave_scale, aspect_ratio, width, height });
             }
             anchors.push(anchor);
         }
@@ -205,8 +162,5 @@ fn torchvision_half_extent(size: f64, aspect_ratio: f64) -> (f32, f32) {
     let size = size.trunc() as f32;
     let root = (aspect_ratio as f32).sqrt();
     let (width, height) = ((1.0 / root) * size, root * size);
-    (
-        (width / 2.0).round_ties_even(),
-        (height / 2.0).round_ties_even(),
-    )
+    ((width / 2.0).round_ties_even(), (height / 2.0).round_ties_even())
 }

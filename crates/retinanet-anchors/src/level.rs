@@ -48,11 +48,7 @@ impl PyramidLevel {
     /// Level `number`, or none outside 1 to 8.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
-        if number >= Self::FINEST.0 && number <= Self::COARSEST.0 {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number >= Self::FINEST.0 && number <= Self::COARSEST.0 { Some(Self(number)) } else { None }
     }
 
     /// The n of Pn.
@@ -89,9 +85,7 @@ impl FromStr for PyramidLevel {
             [b'P', digit @ b'0'..=b'9'] => Self::new(digit - b'0'),
             _ => None,
         };
-        level.ok_or_else(|| PyramidError::UnknownLevel {
-            name: name.to_owned(),
-        })
+        level.ok_or_else(|| PyramidError::UnknownLevel { name: name.to_owned() })
     }
 }
 

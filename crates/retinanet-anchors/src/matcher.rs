@@ -25,11 +25,7 @@ pub struct Matcher {
 
 impl Default for Matcher {
     fn default() -> Self {
-        Self {
-            foreground_iou: 0.5,
-            background_iou: 0.4,
-            allow_low_quality: true,
-        }
+        Self { foreground_iou: 0.5, background_iou: 0.4, allow_low_quality: true }
     }
 }
 
@@ -80,20 +76,15 @@ impl Matcher {
         let mut assignments: Vec<Assignment> = best
             .of_anchors
             .iter()
-            .map(
-                |&Best {
-                     iou,
-                     ground_truth_idx,
-                 }| {
-                    if iou > 0.0 && iou >= self.foreground_iou {
-                        Assignment::Foreground { ground_truth_idx }
-                    } else if iou == 0.0 || iou < self.background_iou {
-                        Assignment::Background
-                    } else {
-                        Assignment::Ignore
-                    }
-                },
-            )
+            .map(|&Best { iou, ground_truth_idx }| {
+                if iou > 0.0 && iou >= self.foreground_iou {
+                    Assignment::Foreground { ground_truth_idx }
+                } else if iou == 0.0 || iou < self.background_iou {
+                    Assignment::Background
+                } else {
+                    Assignment::Ignore
+                }
+            })
             .collect();
         if self.allow_low_quality {
             best.for_each_low_quality(anchors, ground_truth, |anchor_idx| {
@@ -152,68 +143,34 @@ impl BestOverlaps {
                 if block_best == 0.0 {
                     continue;
                 }
-                of_ground_truth[ground_truth_idx] =
-                    of_ground_truth[ground_truth_idx].max(block_best);
+                of_ground_truth[ground_truth_idx] = of_ground_truth[ground_truth_idx].max(block_best);
                 for anchor_idx in 0..BLOCK {
                     // Strictly: of equal ones the first ground truth stays.
                     let better = ious[anchor_idx] > best_iou[anchor_idx];
-                    best_iou[anchor_idx] = if better {
-                        ious[anchor_idx]
-                    } else {
-                        best_iou[anchor_idx]
-                    };
-                    best_idx[anchor_idx] = if better {
-                        ground_truth_idx as u32
-                    } else {
-                        best_idx[anchor_idx]
-                    };
+                    best_iou[anchor_idx] = if better { ious[anchor_idx] } else { best_iou[anchor_idx] };
+                    best_idx[anchor_idx] = if better { ground_truth_idx as u32 } else { best_idx[anchor_idx] };
                 }
             }
             let best = best_iou.iter().zip(&best_idx).take(anchors.len());
-            of_anchors.extend(best.map(|(&iou, &idx)| Best {
-                iou,
-                ground_truth_idx: idx as usize,
-            }));
+            of_anchors.extend(best.map(|(&iou, &idx)| Best { iou, ground_truth_idx: idx as usize }));
         }
-        Self {
-            of_anchors,
-            of_ground_truth,
-            of_blocks,
-        }
+        Self { of_anchors, of_ground_truth, of_blocks }
     }
 
     /// Calls `f` with each anchor whose IoU with some ground truth is the best of that ground truth.
-    fn for_each_low_quality(
-        &self,
-        anchors: &[BBox],
-        ground_truth: &[BBox],
-        mut f: impl FnMut(usize),
-    ) {
+    fn for_each_low_quality(&self, anchors: &[BBox], ground_truth: &[BBox], mut f: impl FnMut(usize)) {
         let mut ious = [0.0; BLOCK];
-        let blocks = anchors
-            .chunks(BLOCK)
-            .zip(self.of_blocks.chunks(ground_truth.len()));
+        let blocks = anchors.chunks(BLOCK).zip(self.of_blocks.chunks(ground_truth.len()));
         for (block_idx, (anchors, block_bests)) in blocks.enumerate() {
             let mut block = None;
-            let bests = ground_truth
-                .iter()
-                .zip(block_bests)
-                .zip(&self.of_ground_truth);
+            let bests = ground_truth.iter().zip(block_bests).zip(&self.of_ground_truth);
             for ((bbox, &block_best), &best) in bests {
                 // The IoUs are worked out again by the same instructions, so equality is exact.
                 if best == 0.0 || block_best != best {
                     continue;
                 }
-                block_overlaps(
-                    block.get_or_insert_with(|| AnchorBlock::new(anchors)),
-                    bbox,
-                    &mut ious,
-                );
-                let equal = ious
-                    .iter()
-                    .take(anchors.len())
-                    .enumerate()
-                    .filter(|&(_, &iou)| iou == best);
+                block_overlaps(block.get_or_insert_with(|| AnchorBlock::new(anchors)), bbox, &mut ious);
+                let equal = ious.iter().take(anchors.len()).enumerate().filter(|&(_, &iou)| iou == best);
                 equal.for_each(|(idx, _)| f(block_idx * BLOCK + idx));
             }
         }

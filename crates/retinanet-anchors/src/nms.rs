@@ -31,24 +31,18 @@ use crate::bbox::iou_or_nan;
 /// assert_eq!(class_wise_nms(&boxes, &[0.6, 0.9, 0.7], &[0, 0, 1], 0.5), [1, 2]);
 /// ```
 #[must_use]
-pub fn class_wise_nms(
-    boxes: &[BBox],
-    scores: &[f32],
-    labels: &[usize],
-    iou_threshold: f32,
-) -> Vec<usize> {
+pub fn class_wise_nms(boxes: &[BBox], scores: &[f32], labels: &[usize], iou_threshold: f32) -> Vec<usize> {
     assert_eq!(boxes.len(), scores.len(), "one score a box");
     assert_eq!(boxes.len(), labels.len(), "one label a box");
 
-    let mut candidates: Vec<usize> = (0..boxes.len())
-        .filter(|&idx| !scores[idx].is_nan() && boxes[idx].is_finite())
-        .collect();
+    let mut candidates: Vec<usize> =
+        (0..boxes.len()).filter(|&idx| !scores[idx].is_nan() && boxes[idx].is_finite()).collect();
     // The sort is stable, which settles ties; without NaN every pair of scores has an order.
     candidates.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap_or(Ordering::Equal));
 
     let mut kept_by_label: HashMap<usize, Vec<(BBox, f32)>> = HashMap::new();
     candidates.retain(|&idx| {
-        let (bbox, area) = (boxes[idx], boxes[idx].matchable_area());
+        let (bbox, area) = (boxes[idx], boxes[idx].area());
         let kept = kept_by_label.entry(labels[idx]).or_default();
         let suppressed = kept.iter().any(|(other, other_area)| {
             let iou = iou_or_nan(&bbox, area, other, *other_area);

@@ -7,7 +7,7 @@ use crate::bbox::iou_or_nan;
 /// still small beside an image.
 pub(crate) const BLOCK: usize = 512;
 
-/// Up to [`BLOCK`] anchors, each coordinate on its own. The unused rest has an area of NaN, which overlaps nothing.
+/// Up to [`BLOCK`] anchors, each coordinate on its own. The unused rest is empty and overlaps nothing.
 pub(crate) struct AnchorBlock {
     x0: [f32; BLOCK],
     y0: [f32; BLOCK],
@@ -26,20 +26,15 @@ impl AnchorBlock {
             y0: [0.0; BLOCK],
             x1: [0.0; BLOCK],
             y1: [0.0; BLOCK],
-            area: [f32::NAN; BLOCK],
-            hull: BBox::new(
-                f32::INFINITY,
-                f32::INFINITY,
-                f32::NEG_INFINITY,
-                f32::NEG_INFINITY,
-            ),
+            area: [0.0; BLOCK],
+            hull: BBox::new(f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY),
         };
         for (idx, anchor) in anchors.iter().take(BLOCK).enumerate() {
             block.x0[idx] = anchor.x0;
             block.y0[idx] = anchor.y0;
             block.x1[idx] = anchor.x1;
             block.y1[idx] = anchor.y1;
-            block.area[idx] = anchor.matchable_area();
+            block.area[idx] = anchor.area();
             // `min` and `max` pass over NaN, as they should: such an anchor overlaps nothing.
             let hull = &mut block.hull;
             *hull = BBox::new(
@@ -57,11 +52,11 @@ impl AnchorBlock {
 ///
 /// Where the best is 0, `ious` may be left as it was.
 pub(crate) fn block_overlaps(block: &AnchorBlock, bbox: &BBox, ious: &mut [f32; BLOCK]) -> f32 {
-    let area = bbox.matchable_area();
+    let area = bbox.area();
     let hull = &block.hull;
-    // Written so that NaN is outside.
+    // A block is far smaller than an image, so most boxes miss it. NaN is outside.
     let inside = bbox.x0 < hull.x1 && hull.x0 < bbox.x1 && bbox.y0 < hull.y1 && hull.y0 < bbox.y1;
-    if !inside || area.is_nan() {
+    if !inside {
         return 0.0;
     }
     // Non-negative floats are ordered as their bits are, and unlike a maximum of floats one of integers vectorises.

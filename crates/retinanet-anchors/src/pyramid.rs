@@ -29,11 +29,7 @@ impl<T> Pyramid<T> {
         let available = usize::from(PyramidLevel::COARSEST.number() - finest.number()) + 1;
         match values.len() {
             0 => Err(PyramidError::Empty),
-            found if found > available => Err(PyramidError::TooManyLevels {
-                finest,
-                available,
-                found,
-            }),
+            found if found > available => Err(PyramidError::TooManyLevels { finest, available, found }),
             _ => Ok(Self { finest, values }),
         }
     }
@@ -85,27 +81,15 @@ impl<T> Pyramid<T> {
     /// The pyramid over the same levels with each value put through `f`.
     #[must_use]
     pub fn map<U>(&self, mut f: impl FnMut(PyramidLevel, &T) -> U) -> Pyramid<U> {
-        Pyramid {
-            finest: self.finest,
-            values: self.iter().map(|(level, value)| f(level, value)).collect(),
-        }
+        Pyramid { finest: self.finest, values: self.iter().map(|(level, value)| f(level, value)).collect() }
     }
 
     /// The pyramid over the same levels with each value put through `f`.
     ///
     /// # Errors
     /// The first error of `f`; coarser levels are then not visited.
-    pub fn try_map<U, E>(
-        &self,
-        mut f: impl FnMut(PyramidLevel, &T) -> Result<U, E>,
-    ) -> Result<Pyramid<U>, E> {
-        let values = self
-            .iter()
-            .map(|(level, value)| f(level, value))
-            .collect::<Result<_, E>>()?;
-        Ok(Pyramid {
-            finest: self.finest,
-            values,
-        })
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(PyramidLevel, &T) -> Result<U, E>) -> Result<Pyramid<U>, E> {
+        let values = self.iter().map(|(level, value)| f(level, value)).collect::<Result<_, E>>()?;
+        Ok(Pyramid { finest: self.finest, values })
     }
 }

@@ -154,37 +154,19 @@ const PORTRAIT_448X512: Golden = Golden {
 #[track_caller]
 fn check(golden: &Golden) {
     let generator = AnchorGenerator::new(&AnchorConfig::torchvision(), PyramidLevel::P3).unwrap();
-    let grids = golden
-        .grids
-        .map(|(width, height)| ImageSize::new(width, height))
-        .to_vec();
+    let grids = golden.grids.map(|(width, height)| ImageSize::new(width, height)).to_vec();
     let grids = Pyramid::new(PyramidLevel::P3, grids).unwrap();
-    let anchors = generator
-        .generate(golden.padded, &grids)
-        .unwrap()
-        .into_values()
-        .concat();
+    let anchors = generator.generate(golden.padded, &grids).unwrap().into_values().concat();
     assert_eq!(anchors.len(), golden.num_anchors);
-    let boxes = |table: &[[i16; 4]]| {
-        table
-            .iter()
-            .map(|b| BBox::from(b.map(f32::from)))
-            .collect::<Vec<_>>()
-    };
+    let boxes = |table: &[[i16; 4]]| table.iter().map(|b| BBox::from(b.map(f32::from))).collect::<Vec<_>>();
     assert_eq!(anchors[..27], boxes(&golden.head));
     assert_eq!(anchors[anchors.len() - 27..], boxes(&golden.tail));
 
-    let samples: Vec<f32> = anchors
-        .iter()
-        .step_by(golden.sample_step)
-        .map(|anchor| anchor.x0)
-        .collect();
+    let samples: Vec<f32> = anchors.iter().step_by(golden.sample_step).map(|anchor| anchor.x0).collect();
     assert_eq!(samples.len(), golden.num_samples);
     assert!(samples.iter().all(|x0| x0.fract() == 0.0));
     let bytes = samples.iter().flat_map(|&x0| (x0 as i32).to_le_bytes());
-    let fnv = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    });
+    let fnv = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
     assert_eq!(fnv, golden.samples_fnv);
 }
 

@@ -6,12 +6,7 @@ use retinanet_anchors::{Assignment, BBox, BoxCoder, Matcher, best_ious, class_wi
 
 /// A box with sides, about where images are.
 fn a_box() -> impl Strategy<Value = BBox> {
-    (
-        -100.0f32..1500.0,
-        -100.0f32..1500.0,
-        1.0f32..600.0,
-        1.0f32..600.0,
-    )
+    (-100.0f32..1500.0, -100.0f32..1500.0, 1.0f32..600.0, 1.0f32..600.0)
         .prop_map(|(x, y, width, height)| BBox::new(x, y, x + width, y + height))
 }
 
@@ -25,13 +20,7 @@ fn crowded_box() -> impl Strategy<Value = BBox> {
 
 /// Any four numbers, NaN and infinity included.
 fn any_numbers() -> impl Strategy<Value = BBox> {
-    let number = prop_oneof![
-        any::<f32>(),
-        -10.0f32..10.0,
-        Just(f32::NAN),
-        Just(f32::INFINITY),
-        Just(0.0)
-    ];
+    let number = prop_oneof![any::<f32>(), -10.0f32..10.0, Just(f32::NAN), Just(f32::INFINITY), Just(0.0)];
     [number.clone(), number.clone(), number.clone(), number].prop_map(BBox::from)
 }
 
