@@ -21,17 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = create_beside(path)?;
     let guard = RemoveOnDrop(temporary);
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
     write(&mut buffered)?;
-    let file = buffered
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
+    let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     drop(file);
     fs::rename(&guard.0, path)?;
@@ -43,20 +38,14 @@ pub fn write_atomically(
 /// Two writers of one process, or of two, never share a temporary file: the name has both numbers, and it must be new.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
     loop {
         let mut temporary_name = OsString::from(".");
         temporary_name.push(name);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         temporary_name.push(format!(".{}-{number}.tmp", std::process::id()));
         let temporary = path.with_file_name(temporary_name);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-        {
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(file) => return Ok((temporary, file)),

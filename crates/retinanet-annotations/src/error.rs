@@ -1,6 +1,6 @@
 //! What stops the reading.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A set that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,17 @@ pub enum AnnotationError {
         /// Both names.
         names: [String; 2],
     },
+}
+
+impl AnnotationError {
+    pub(crate) fn content(path: &Path, what: &str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Content {
+            path: path.to_owned(),
+            what: what.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
 }
 
 fn list(splits: &[String]) -> String {

@@ -83,3 +83,19 @@ impl fmt::Display for Problem {
         write!(f, "{}{}: {}", self.path.display(), self.place, self.what)
     }
 }
+
+/// Collects the problems of one file.
+pub(crate) struct ProblemLog {
+    path: Arc<Path>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl ProblemLog {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.into(), problems: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, place: Place, effect: Effect, what: impl Into<String>) {
+        self.problems.push(Problem { path: Arc::clone(&self.path), place, what: what.into(), effect });
+    }
+}

@@ -80,10 +80,7 @@ impl AnnotationSet {
     /// How many boxes all images have together.
     #[must_use]
     pub fn num_annotations(&self) -> usize {
-        self.images
-            .iter()
-            .map(|image| image.annotations.len())
-            .sum()
+        self.images.iter().map(|image| image.annotations.len()).sum()
     }
 
     /// How many boxes were left out; each has an entry in [`problems`](Self::problems).
@@ -96,9 +93,7 @@ impl AnnotationSet {
     /// The class index of a category id.
     #[must_use]
     pub fn class_idx(&self, category_id: i64) -> Option<usize> {
-        self.classes
-            .iter()
-            .position(|class| class.category_id == category_id)
+        self.classes.iter().position(|class| class.category_id == category_id)
     }
 
     /// Adds the images of another split behind those of this one.
@@ -111,10 +106,7 @@ impl AnnotationSet {
     pub fn append(&mut self, other: Self) -> Result<(), AnnotationError> {
         let mut merged = self.classes.clone();
         for class in &other.classes {
-            match merged
-                .iter()
-                .find(|known| known.category_id == class.category_id)
-            {
+            match merged.iter().find(|known| known.category_id == class.category_id) {
                 Some(known) if known.name != class.name => {
                     return Err(AnnotationError::ClassConflict {
                         category_id: class.category_id,
@@ -126,16 +118,10 @@ impl AnnotationSet {
             }
         }
         merged.sort_by_key(|class| class.category_id);
-        let positions: HashMap<i64, usize> = merged
-            .iter()
-            .enumerate()
-            .map(|(idx, class)| (class.category_id, idx))
-            .collect();
+        let positions: HashMap<i64, usize> =
+            merged.iter().enumerate().map(|(idx, class)| (class.category_id, idx)).collect();
         let renumber = |classes: &[Class], images: &mut [AnnotatedImage]| {
-            let map: Vec<usize> = classes
-                .iter()
-                .map(|class| positions[&class.category_id])
-                .collect();
+            let map: Vec<usize> = classes.iter().map(|class| positions[&class.category_id]).collect();
             for annotation in images.iter_mut().flat_map(|image| &mut image.annotations) {
                 annotation.class_idx = map[annotation.class_idx];
             }
@@ -144,8 +130,7 @@ impl AnnotationSet {
         renumber(&self.classes, &mut self.images);
         renumber(&other.classes, &mut images);
 
-        let used: std::collections::HashSet<i64> =
-            self.images.iter().map(|image| image.id).collect();
+        let used: std::collections::HashSet<i64> = self.images.iter().map(|image| image.id).collect();
         if images.iter().any(|image| used.contains(&image.id)) {
             let mut unused = UnusedIds::above(self.images.iter().chain(&images).map(|i| i.id));
             for image in &mut images {
@@ -170,10 +155,7 @@ pub(crate) struct UnusedIds {
 impl UnusedIds {
     pub(crate) fn above(ids: impl Iterator<Item = i64>) -> Self {
         let used: std::collections::HashSet<i64> = ids.collect();
-        let next = used
-            .iter()
-            .max()
-            .map_or(1, |&max| max.checked_add(1).unwrap_or(1).max(1));
+        let next = used.iter().max().map_or(1, |&max| max.checked_add(1).unwrap_or(1).max(1));
         Self { next, used }
     }
 
