@@ -70,8 +70,14 @@ impl ImageShape {
     }
 }
 
+/// Padding beyond this is a mistake, and would overflow what is computed from it.
+const MAX_PADDING: usize = 1 << 16;
+
 /// Places of a window of `kernel` on `len` padded by `padding` on both sides.
 fn window_places(what: &str, len: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize, ShapeError> {
+    if padding > MAX_PADDING {
+        return Err(ShapeError::new("padding", format_args!("at most {MAX_PADDING}"), padding));
+    }
     match (len + 2 * padding).checked_sub(kernel) {
         Some(room) => Ok(room / stride + 1),
         None => Err(ShapeError::new(what, format_args!("at least {kernel} with padding {padding}"), len)),
@@ -114,8 +120,9 @@ impl ConvShape {
         if groups == 0 {
             return Err(ShapeError::new("groups", "at least 1", 0));
         }
-        if input.channels != group_channels * groups {
-            return Err(ShapeError::new("input channels", group_channels * groups, input.channels));
+        let in_channels = group_channels.saturating_mul(groups);
+        if input.channels != in_channels {
+            return Err(ShapeError::new("input channels", in_channels, input.channels));
         }
         if !out_channels.is_multiple_of(groups) {
             let expected = format!("a multiple of {groups} groups");

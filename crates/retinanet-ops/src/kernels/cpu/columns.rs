@@ -23,10 +23,6 @@ impl Columns {
         self.pixels.div_ceil(CHUNK_PIXELS)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.groups * self.pixels * self.channels
-    }
-
     /// Numbers of the two rows of sums: `[groups, 2, channels]`.
     pub(crate) fn sums_len(&self) -> usize {
         self.groups * 2 * self.channels

@@ -17,8 +17,9 @@ fn window(place: usize, shape: &PoolShape, len: usize) -> Range<usize> {
 /// Whether a number takes the maximum's place: torch's rule, where NaN wins and the first of equals stays.
 #[inline(always)]
 fn exceeds<T: Element>(value: T, max: T) -> bool {
-    // Written so that NaN compares as greater.
-    !(value <= max)
+    #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
+    let is_nan = value != value;
+    value > max || is_nan
 }
 
 /// The maximum of each window and channel; padding counts as minus infinity.

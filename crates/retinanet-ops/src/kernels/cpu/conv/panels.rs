@@ -11,6 +11,9 @@ use crate::kernels::ConvShape;
 /// are used or not.
 const MERGED_CHANNELS: usize = 16;
 
+/// Input channels packed together.
+const BLOCK: usize = 8;
+
 /// The taps of a kernel along one axis, as places in the weight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taps {
@@ -119,21 +122,28 @@ impl Panels {
             let start = group * depth * padded + depth * first;
             // SAFETY: panels do not overlap, and each is one task's.
             let rows = unsafe { shared.slice(start, depth * panel_width) };
-            rows.fill(T::ZERO);
-            for lane in 0..panel_width.min(self.out_channels - first) {
-                let merged_idx = (first + lane) / group_out;
-                let original = group * self.merged + merged_idx;
-                let out_channel = (first + lane) % group_out;
-                // Both layouts hold an original group as one block of `O / groups` outputs.
-                let block = original * (self.weight[1] * num_taps) * if self.transposed { group_in } else { group_out };
-                for in_channel in 0..group_in {
-                    let taps = &weight[block + out_channel * out_step + in_channel * in_step..][..num_taps];
-                    let row = merged_idx * group_in + in_channel;
-                    for tap_y in 0..self.taps_y.count {
-                        for tap_x in 0..self.taps_x.count {
-                            let tap = tap_y * self.taps_x.count + tap_x;
-                            rows[(tap * self.in_channels + row) * panel_width + lane] =
-                                taps[self.taps_y.place(tap_y) * kernel_width + self.taps_x.place(tap_x)];
+            if self.merged > 1 || panel_width > self.out_channels - first {
+                rows.fill(T::ZERO);
+            }
+            let lanes = panel_width.min(self.out_channels - first);
+            // By blocks of input channels, so that the rows being filled stay in the first-level cache.
+            for first_in in (0..group_in).step_by(BLOCK) {
+                let block_in = first_in..group_in.min(first_in + BLOCK);
+                for lane in 0..lanes {
+                    let (merged_idx, out_channel) = ((first + lane) / group_out, (first + lane) % group_out);
+                    let original = group * self.merged + merged_idx;
+                    // Both layouts hold an original group as one block of `O / groups` outputs.
+                    let group_start =
+                        original * self.weight[1] * num_taps * if self.transposed { group_in } else { group_out };
+                    for in_channel in block_in.clone() {
+                        let taps = &weight[group_start + out_channel * out_step + in_channel * in_step..][..num_taps];
+                        let mut place = (merged_idx * group_in + in_channel) * panel_width + lane;
+                        for tap_y in 0..self.taps_y.count {
+                            let taps = &taps[self.taps_y.place(tap_y) * kernel_width..][..kernel_width];
+                            for tap_x in 0..self.taps_x.count {
+                                rows[place] = taps[self.taps_x.place(tap_x)];
+                                place += self.in_channels * panel_width;
+                            }
                         }
                     }
                 }

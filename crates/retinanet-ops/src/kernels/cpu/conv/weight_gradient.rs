@@ -337,7 +337,6 @@ fn pack_output_gradient<T: Element>(
     let all_channels = channels * plan.panels.groups;
     let num_pixels = tile.images * tile.rows * tile.columns;
     let mut first = 0;
-    let mut biases = biases;
     while first < plan.padded {
         let width = (plan.padded - first).min(2 * plan.lanes);
         let present = width.min(channels - first);
@@ -364,7 +363,7 @@ fn pack_output_gradient<T: Element>(
         }
         first += width;
     }
-    if let Some(biases) = biases.as_deref_mut() {
+    if let Some(biases) = biases {
         // Sums of a tile first, so that the error does not grow with the number of pixels.
         let mut first = 0;
         while first < plan.padded {
