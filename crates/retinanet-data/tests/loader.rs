@@ -1,0 +1,215 @@
+//! Order, determinism, failures and stopping of the loader; the cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use retinanet_anchors::{BBox, ImageSize};
+use retinanet_annotations::{AnnotatedImage, AnnotationSet};
+use retinanet_data::{
+    Augmentation, CachedDataset, Dataset, Image, LoadedBatch, Loader, LoaderConfig, Preprocessing, Sample, SampleError,
+    Zoom,
+};
+
+/// Pictures of one colour, some of which cannot be had.
+struct Plain {
+    annotations: AnnotationSet,
+    bad: Vec<usize>,
+    panics: Option<usize>,
+    /// How often a sample was asked for.
+    asked: AtomicUsize,
+}
+
+impl Plain {
+    fn new(len: usize, bad: &[usize]) -> Self {
+        let image = |index: usize| AnnotatedImage {
+            id: index as i64,
+            path: format!("{index}.png").into(),
+            file_name: format!("{index}.png"),
+            size: None,
+            annotations: Vec::new(),
+        };
+        Self {
+            annotations: AnnotationSet { images: (0..len).map(image).collect(), ..AnnotationSet::default() },
+            bad: bad.to_vec(),
+            panics: None,
+            asked: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Dataset for Plain {
+    fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(self.panics, Some(index), "thrown by the data set");
+        if self.bad.contains(&index) {
+            let what = format!("{index}.png: expected pixels, found none");
+            return Err(SampleError { index, what });
+        }
+        // Uneven work, so that workers overtake each other.
+        std::thread::sleep(Duration::from_micros(index as u64 * 37 % 11 * 100));
+        let size = ImageSize::new(8 + index % 3, 8);
+        let pixels = (0..size.width * size.height * 3).map(|i| (i * index) as u8);
+        Ok(Sample {
+            image: Image { size, pixels: pixels.collect() },
+            boxes: vec![BBox::new(1.0, 1.0, 4.0, 5.0); index % 3],
+            classes: vec![index; index % 3],
+        })
+    }
+
+    fn annotations(&self) -> &AnnotationSet {
+        &self.annotations
+    }
+}
+
+fn loader_of(dataset: impl Dataset + 'static, config: LoaderConfig) -> Loader {
+    let preprocessing = Preprocessing { min_size: 8, max_size: 16, pad_to: 4, ..Preprocessing::default() };
+    let augmentation = Augmentation {
+        horizontal_flip: 0.5,
+        min_sizes: vec![8, 12],
+        zoom: Some(Zoom::default()),
+        brightness: 0.2,
+        ..Augmentation::default()
+    };
+    Loader::new(Arc::new(dataset), preprocessing, augmentation, config).unwrap()
+}
+
+fn indices(loaded: &[LoadedBatch]) -> Vec<Vec<usize>> {
+    let of = |loaded: &LoadedBatch| loaded.batch.images.iter().map(|i| i.index).collect();
+    loaded.iter().map(of).collect()
+}
+
+const SHUFFLED: LoaderConfig =
+    LoaderConfig { batch: 4, shuffle: true, seed: 9, workers: 1, prefetch: 2, drop_last: false };
+
+#[test]
+fn any_number_of_workers_makes_the_same_batches() {
+    let of = |workers, epoch| -> Vec<LoadedBatch> {
+        let config = LoaderConfig { workers, ..SHUFFLED };
+        loader_of(Plain::new(38, &[5, 20]), config).epoch(epoch).collect()
+    };
+    let one = of(1, 3);
+    assert_eq!(one.len(), 10);
+    for workers in [2, 3, 16] {
+        assert!(one == of(workers, 3), "{workers} workers differ");
+    }
+    // Every sample once; another epoch in another order and with other draws.
+    let mut all: Vec<usize> = indices(&one).concat();
+    let next = indices(&of(3, 4)).concat();
+    assert_ne!(all, next);
+    all.sort_unstable();
+    assert_eq!(all, (0..38).filter(|i| ![5, 20].contains(i)).collect::<Vec<_>>());
+    // Sizes differ from batch to batch.
+    assert!(one.iter().any(|b| b.batch.padded != one[0].batch.padded));
+}
+
+#[test]
+fn the_order_depends_on_seed_and_epoch_alone() {
+    let order = |seed, epoch, config: LoaderConfig| {
+        loader_of(Plain::new(50, &[]), LoaderConfig { seed, ..config }).order(epoch)
+    };
+    let bigger = LoaderConfig { batch: 7, workers: 3, prefetch: 9, ..SHUFFLED };
+    assert_eq!(order(1, 2, SHUFFLED), order(1, 2, bigger));
+    assert_ne!(order(1, 2, SHUFFLED), order(1, 3, SHUFFLED));
+    assert_ne!(order(1, 2, SHUFFLED), order(2, 2, SHUFFLED));
+    let plain = LoaderConfig { shuffle: false, ..SHUFFLED };
+    assert_eq!(order(1, 2, plain), (0..50).collect::<Vec<_>>());
+    // Pinned: a run that is resumed with a later version must see the same order.
+    let mut first: Vec<usize> = order(1, 2, SHUFFLED);
+    first.truncate(6);
+    assert_eq!(first, [34, 38, 25, 16, 43, 37]);
+}
+
+#[test]
+fn a_bad_sample_costs_itself_alone() {
+    let config = LoaderConfig { batch: 3, shuffle: false, workers: 2, ..SHUFFLED };
+    // The second batch has nothing left, neither has the last.
+    let loader = loader_of(Plain::new(10, &[1, 3, 4, 5, 9]), config);
+    assert_eq!(loader.num_batches(), 4);
+    let mut epoch = loader.epoch(0);
+    let loaded: Vec<LoadedBatch> = epoch.by_ref().collect();
+    assert_eq!(indices(&loaded), [vec![0, 2], vec![6, 7, 8]]);
+    let failed = |failures: &[SampleError]| failures.iter().map(|f| f.index).collect::<Vec<_>>();
+    assert_eq!(failed(&loaded[0].failures), [1]);
+    assert_eq!(failed(&loaded[1].failures), [3, 4, 5]);
+    assert_eq!(failed(&epoch.take_failures()), [9]);
+    assert!(loaded[0].failures[0].to_string().starts_with("1.png: "));
+    assert!(epoch.next().is_none());
+}
+
+#[test]
+fn the_last_batch_may_be_left_out() {
+    for (len, drop_last, expected) in [
+        (10, false, vec![4, 4, 2]),
+        (10, true, vec![4, 4]),
+        (8, true, vec![4, 4]),
+        (3, true, vec![]),
+        (0, false, vec![]),
+    ] {
+        let loader = loader_of(Plain::new(len, &[]), LoaderConfig { drop_last, ..SHUFFLED });
+        let sizes: Vec<usize> = loader.epoch(0).map(|b| b.batch.images.len()).collect();
+        assert_eq!(sizes, expected, "{len} {drop_last}");
+        assert_eq!(loader.num_batches(), expected.len());
+    }
+}
+
+#[test]
+fn an_epoch_goes_on_from_a_batch() {
+    let loader = loader_of(Plain::new(21, &[]), LoaderConfig { workers: 2, ..SHUFFLED });
+    let whole: Vec<LoadedBatch> = loader.epoch(5).collect();
+    let rest: Vec<LoadedBatch> = loader.epoch_from(5, 4).collect();
+    assert!(rest == whole[4..]);
+    assert_eq!(loader.epoch_from(5, 99).count(), 0);
+}
+
+#[test]
+fn workers_stay_within_their_lead_and_stop_when_dropped() {
+    let dataset = Arc::new(Plain::new(1000, &[]));
+    let config = LoaderConfig { batch: 2, workers: 2, prefetch: 3, ..SHUFFLED };
+    let none = Augmentation::default();
+    let loader = Loader::new(dataset.clone(), Preprocessing::default(), none, config).unwrap();
+    let mut epoch = loader.epoch(0);
+    assert!(epoch.next().is_some());
+    std::thread::sleep(Duration::from_millis(50));
+    // One batch given, three ahead of it.
+    assert!(dataset.asked.load(Ordering::Relaxed) <= 2 * 4);
+    assert!(epoch.waited() > Duration::ZERO);
+    drop(epoch);
+    let asked = dataset.asked.load(Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(dataset.asked.load(Ordering::Relaxed), asked);
+}
+
+#[test]
+#[should_panic = "thrown by the data set"]
+fn a_panic_of_the_data_set_reaches_the_caller() {
+    let mut dataset = Plain::new(9, &[]);
+    dataset.panics = Some(6);
+    loader_of(dataset, SHUFFLED).epoch(0).for_each(drop);
+}
+
+#[test]
+fn the_cache_keeps_what_fits() {
+    let dataset = Arc::new(Plain::new(6, &[2]));
+    // Room for three pictures of at most 10 x 8.
+    let cached = CachedDataset::new(dataset.clone(), 3 * 240);
+    let read = || (0..6).map(|i| cached.sample(i)).collect::<Vec<_>>();
+    let first = read();
+    assert_eq!(dataset.asked.load(Ordering::Relaxed), 6);
+    assert!((480..=720).contains(&cached.used_bytes()));
+    assert_eq!(read(), first);
+    // The bad one and those without room are asked for again.
+    assert_eq!(dataset.asked.load(Ordering::Relaxed), 6 + 3);
+    assert_eq!((cached.len(), first[2].is_err()), (6, true));
+}
+
+#[test]
+fn counts_of_zero_are_named() {
+    for (field, config) in [
+        ("loader.batch", LoaderConfig { batch: 0, ..SHUFFLED }),
+        ("loader.workers", LoaderConfig { workers: 0, ..SHUFFLED }),
+        ("loader.prefetch", LoaderConfig { prefetch: 0, ..SHUFFLED }),
+    ] {
+        assert_eq!(config.validate().unwrap_err().field, field);
+    }
+}
