@@ -1,0 +1,157 @@
+//! Weight files: reading (safetensors, torch), writing (safetensors), tensor names, what a file's shapes say of its
+//! network.
+//!
+//! A file is a set of named f32 tensors and a text dictionary. Names and the order of axes (OIHW) are torchvision's, in
+//! our own checkpoints too. Nothing in a file is ever run, and no number in a file is trusted before it is compared
+//! with the file's size.
+//!
+//! ```no_run
+//! use retinanet::weights::{self, architecture, names};
+//!
+//! let file = weights::read("retinanet_resnet50_fpn_coco-eeacb38b.pth".as_ref())?;
+//! let canonical = names::canonical(file.tensors)?;
+//! let architecture = architecture::infer(&weights::shapes(&canonical.tensors))?;
+//! assert_eq!(architecture.num_classes, 91);
+//! # Ok::<(), weights::WeightsError>(())
+//! ```
+
+pub mod architecture;
+mod check;
+mod element;
+mod error;
+pub mod names;
+mod pickle;
+mod released;
+mod safetensors_file;
+mod state_dict;
+mod torch_file;
+
+pub use check::{Mismatch, MisshapedTensor, check};
+pub use error::WeightsError;
+pub use released::{is_torchvision_coco_v1, is_torchvision_v2_coco_v1};
+pub use safetensors_file::write;
+
+use candle_core::Tensor;
+use error::Fault;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The contents of a weight file.
+#[derive(Clone, Debug)]
+pub struct WeightFile {
+    /// The tensors by name, f32 on the CPU.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What a safetensors file says of itself; empty for torch files.
+    pub metadata: BTreeMap<String, String>,
+    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Reads a safetensors file or what `torch.save` wrote, recognised by its first bytes.
+///
+/// f64, f16 and bf16 become f32; integer tensors (`num_batches_tracked`) are left out. A torch file is a state dict, or
+/// a dict that holds one as `model`, `state_dict` or `model_state_dict`.
+///
+/// # Numerics
+/// f64 is rounded to the nearest f32; f16 and bf16 are exact.
+///
+/// # Errors
+/// The file cannot be read, is of no known format, is cut or contradicts itself, would take many times its own size in
+/// memory, or asks for a function to be called that has nothing to do with tensors. The error names the file, what was
+/// expected and what was found.
+pub fn read(path: &Path) -> Result<WeightFile, WeightsError> {
+    read_parts(path).map_err(|fault| fault.in_file(path))
+}
+
+/// The shapes of tensors by name, as [`architecture::infer`] and [`check`] take them.
+pub fn shapes(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<usize>> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect()
+}
+
+fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(Fault::malformed("weight file", "a file", "a directory"));
+    }
+    let (sha256, file_len) = digest(&mut file)?;
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    (&mut file).take(HEAD_LEN).read_to_end(&mut head)?;
+    file.seek(SeekFrom::Start(0))?;
+
+    let (tensors, metadata) = match recognise(&head) {
+        Format::Safetensors => safetensors_file::read(&mut file, file_len)?,
+        Format::Zip => (torch_file::read(&file, file_len)?, BTreeMap::new()),
+        Format::OldTorch => return Err(Fault::OldTorchFormat),
+        Format::Unknown(found) => {
+            return Err(Fault::malformed(
+                "format",
+                "a safetensors file or a zip archive as torch.save writes it",
+                found,
+            ));
+        }
+    };
+    Ok(WeightFile { tensors, metadata, sha256 })
+}
+
+/// SHA-256 and length, in one pass over the file in small pieces.
+fn digest(file: &mut File) -> Result<(String, u64), Fault> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut file_len = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        file_len += count as u64;
+    }
+    let mut text = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+    }
+    Ok((text, file_len))
+}
+
+/// Bytes that tell the formats apart.
+const HEAD_LEN: u64 = 32;
+
+/// How torch before 1.6 begins: protocol 2, then its magic number as a pickled long.
+const OLD_TORCH_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+
+enum Format {
+    Safetensors,
+    Zip,
+    OldTorch,
+    /// What it looks like instead.
+    Unknown(String),
+}
+
+fn recognise(head: &[u8]) -> Format {
+    if head.starts_with(b"PK\x03\x04") {
+        return Format::Zip;
+    }
+    if head.starts_with(OLD_TORCH_MAGIC) {
+        return Format::OldTorch;
+    }
+    // A length of 8 bytes, then JSON.
+    if head.get(8) == Some(&b'{') {
+        return Format::Safetensors;
+    }
+    Format::Unknown(if head.is_empty() {
+        "an empty file".to_owned()
+    } else if head.starts_with(b"version https://git-lfs") {
+        "a git-lfs pointer: fetch the file itself with git lfs pull".to_owned()
+    } else if head.trim_ascii_start().starts_with(b"<") {
+        "a page of HTML or XML: the download went wrong".to_owned()
+    } else if head.starts_with(b"\x80") {
+        "a bare pickle".to_owned()
+    } else {
+        format!("a file that begins with \"{}\"", head[..head.len().min(8)].escape_ascii())
+    })
+}
