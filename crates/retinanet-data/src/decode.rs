@@ -24,9 +24,11 @@ const JPEG_HEADER_BYTES: u64 = 1 << 17;
 pub struct DecodeLimits {
     /// Most pixels, width times height. Default 100 million: more than cameras give, and 300 MB of RGB.
     pub max_pixels: u64,
-    /// Most bytes of the file itself, of the pixels in the file's own depth, and of the decoder's buffers, each. Default
-    /// 512 MiB, so that a 16-bit RGBA picture may have 67 million pixels. The pixels and their RGB bytes are held together
-    /// for a moment: with both defaults the peak of one decoding stays under 1 GiB.
+    /// Most bytes of the file itself, of the pixels in the file's own depth, and of the decoder's buffers where it can be
+    /// told, each. Default 512 MiB, so that a 16-bit RGBA picture may have 67 million pixels.
+    ///
+    /// The file's pixels and their RGB bytes are held together for a moment, and a progressive JPEG keeps 6 bytes a pixel
+    /// beside its 3: at both default limits the peak of one decoding is about 1 GiB.
     pub max_bytes: u64,
 }
 

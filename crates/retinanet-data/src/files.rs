@@ -15,6 +15,10 @@ use crate::{DataError, Dataset, DecodeLimits, Sample, SampleError, decode_file, 
 /// [`open`](Self::open) reads the annotations and the header of every image; pixels are decoded when a sample is asked
 /// for. What looks wrong is in [`problems`](Self::problems) and stops nothing: files without a readable header stay in the
 /// set, since scoring must count their objects, and give a [`SampleError`] each time.
+///
+/// A sample's boxes are those to train on: cut at the picture's border, in its displayed frame, without crowd regions,
+/// which stand for many objects at once, and without boxes that have no extent. [`annotations`](Dataset::annotations) keeps
+/// them all.
 pub struct FileDataset {
     annotations: AnnotationSet,
     limits: DecodeLimits,
@@ -98,8 +102,6 @@ fn measure(path: &Path) -> Result<ImageSize, String> {
 }
 
 impl Dataset for FileDataset {
-    /// Boxes are cut at the picture's border; those without extent there, and crowd regions, which stand for many objects
-    /// at once, are left out. They stay in [`annotations`](Dataset::annotations).
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {
         let fail = |what| SampleError { index, what };
         let Some(annotated) = self.annotations.images.get(index) else {

@@ -220,6 +220,19 @@ fn odd_and_broken_files_are_images_or_named_errors() {
 }
 
 #[test]
+fn cmyk_is_not_inverted() {
+    let path = Path::new(ROBUST).join("pillow/pil_sample_cmyk.jpg");
+    if !path.is_file() {
+        println!("skipped: {} is not there", path.display());
+        return;
+    }
+    // Full magenta and yellow in the first corner, full black in the last.
+    let pixels = decode(&path).unwrap().pixels;
+    assert!(pixels[0] > 200 && pixels[1] < 60 && pixels[2] < 60, "{:?}", &pixels[..3]);
+    assert!(pixels[pixels.len() - 3..].iter().all(|&v| v < 40));
+}
+
+#[test]
 fn one_scene_in_eight_orientations() {
     let folder = Path::new(ROBUST).join("exif-orientation");
     if !folder.is_dir() {

@@ -69,6 +69,7 @@ fn what_is_wrong_is_reported_and_the_rest_is_data() {
     reported(["2.png: ", "image data"]);
     reported(["5.png: size as displayed: ", "expected 6x4 as annotated, found 4x6"]);
     reported(["6.png: ", "No such file"]);
+    reported(["annotation 3: ", "width"]);
 
     let boxes = |index: usize| set.sample(index).unwrap().boxes;
     assert_eq!(boxes(0), [BBox::new(1.0, 2.0, 4.0, 6.0)]);
