@@ -142,7 +142,7 @@ proptest! {
 fn deep_json_is_no_stack_overflow() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("a.json");
-    for depth in [100, 10_000, 1_000_000] {
+    for depth in [100, 10_000, 300_000] {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = format!("{}0{}", open.repeat(depth), close.repeat(depth));
             for text in [nested.clone(), format!("{{\"x\":{nested},\"images\":[{{\"id\":{nested}}}]}}")] {

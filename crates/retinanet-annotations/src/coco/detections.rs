@@ -11,9 +11,8 @@ use super::syntax_error;
 use crate::file::without_mark;
 use crate::{AnnotationError, DetectionRecord};
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Entry {
     image_id: Scalar,
     category_id: Scalar,

@@ -21,9 +21,8 @@ struct File {
     categories: Option<Vec<CategoryEntry>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct ImageEntry {
     id: Scalar,
     file_name: Scalar,
@@ -31,9 +30,8 @@ struct ImageEntry {
     height: Scalar,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct AnnotationEntry {
     id: Scalar,
     image_id: Scalar,
@@ -44,9 +42,8 @@ struct AnnotationEntry {
     difficult: Scalar,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct CategoryEntry {
     id: Scalar,
     name: Scalar,
