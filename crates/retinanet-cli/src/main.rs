@@ -1,2 +1,47 @@
-//! The command line of RetinaNet.
-fn main() {}
+//! The command line of RetinaNet: arguments, printing, pictures, exit codes; all else is the libraries'.
+//!
+//! Exit codes: 0 done, 1 done with failures to report (a file that could not be read, an interruption), 2 could not run.
+
+mod args;
+mod commands;
+mod data;
+mod interrupt;
+mod pictures;
+mod progress;
+mod table;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command that ran ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// All that was asked.
+    Done,
+    /// All that could be done, and failures were reported.
+    DoneWithFailures,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::DoneWithFailures) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Status> {
+    match cli.command {
+        Command::Detect(args) => commands::detect::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Score(args) => commands::score::run(&args),
+        Command::Info(args) => commands::info::run(&args),
+        Command::Demo(args) => commands::demo::run(&args),
+    }
+}

@@ -1,1 +1,47 @@
-//! RetinaNet: configuration, model, targets, losses, post-processing, weights and training.
+//! RetinaNet (Lin et al. 2017, *Focal Loss for Dense Object Detection*): configuration, model, targets, losses,
+//! post-processing, weights and training.
+//!
+//! Detecting with a trained model:
+//!
+//! ```no_run
+//! use retinanet::Detector;
+//! use retinanet_data::{DecodeLimits, decode_file};
+//!
+//! let detector = Detector::load("runs/cells/last.safetensors")?;
+//! for detection in detector.detect(&decode_file("cells.jpg".as_ref(), &DecodeLimits::default())?)? {
+//!     println!("{} {:.2} {:?}", detector.classes[detection.label].name, detection.score, detection.bbox);
+//! }
+//! # Ok::<(), retinanet::Error>(())
+//! ```
+//!
+//! # Letters in shapes
+//! N images, H and W height and width of a feature map, A anchors per location, K classes (foreground only: there is no
+//! background index anywhere), R = H * W * A anchors of a level, G ground truths. Activations are channels-last,
+//! `[N, H, W, C]`; weights have torch's order and names.
+
+mod config;
+mod detector;
+mod error;
+mod evaluate;
+mod initialize;
+mod loss;
+mod model;
+mod optim;
+mod postprocess;
+mod start;
+mod targets;
+mod torchvision;
+mod train;
+pub mod weights;
+
+pub use config::{Config, ConfigError, TrainConfig};
+pub use detector::Detector;
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate};
+pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
+pub use model::{Model, Network, Predictions};
+pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
+pub use postprocess::PostProcessing;
+pub use start::{InitialWeights, Start, start};
+pub use targets::{GroundTruth, Targets};
+pub use train::{EpochSummary, Event, Outcome, Step, Training};

@@ -1,0 +1,43 @@
+//! `retinanet eval`: a model over a split, and its score.
+
+use crate::args::EvalArgs;
+use crate::commands::score::summary_json;
+use crate::{Status, data, progress, table};
+use anyhow::Context;
+use retinanet::{Detector, evaluate};
+use retinanet_annotations::coco::write_detections;
+use retinanet_data::Dataset;
+use serde_json::json;
+use std::time::Instant;
+
+pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
+    args.engine.start()?;
+    let detector = Detector::load(&args.model)?;
+    let dataset = data::open(&args.data, &args.split)?;
+    let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());
+    let start = Instant::now();
+    let evaluation = evaluate(&detector, &dataset, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+
+    if let Some(path) = &args.detections {
+        write_detections(path, &evaluation.detections).with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    if args.json {
+        let mut document = summary_json(&evaluation.metrics);
+        document["classes"] = evaluation
+            .metrics
+            .per_class
+            .iter()
+            .map(|class| json!({ "name": class.name, "objects": class.num_ground_truth, "AP": class.ap, "AP50": class.ap50, "AR100": class.ar100 }))
+            .collect();
+        document["images"] = dataset.len().into();
+        document["errors"] = evaluation.failures.iter().map(ToString::to_string).collect();
+        println!("{document}");
+    } else {
+        println!("{}", table::metrics(&evaluation.metrics));
+        println!("\n{} images in {seconds:.1} s, {:.1} images/s", dataset.len(), dataset.len() as f64 / seconds.max(1e-9));
+    }
+    data::report("failed", &evaluation.failures);
+    Ok(if evaluation.failures.is_empty() { Status::Done } else { Status::DoneWithFailures })
+}

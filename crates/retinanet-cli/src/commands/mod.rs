@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub(crate) mod demo;
+pub(crate) mod detect;
+pub(crate) mod eval;
+pub(crate) mod info;
+pub(crate) mod score;
+pub(crate) mod train;

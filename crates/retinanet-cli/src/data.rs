@@ -1,0 +1,30 @@
+//! Data sets as commands open them, with what was wrong said on standard error.
+
+use anyhow::Context;
+use retinanet_data::{Dataset, FileDataset};
+use std::path::Path;
+
+/// How many problems are printed before the rest is counted.
+const SHOWN: usize = 10;
+
+/// Opens a split and reports its problems.
+pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
+    let dataset = FileDataset::open(path, Some(split)).with_context(|| format!("cannot read the split {split:?} of the data"))?;
+    let set = dataset.annotations();
+    let objects: usize = set.images.iter().map(|image| image.annotations.len()).sum();
+    let empty = set.images.iter().filter(|image| image.annotations.is_empty()).count();
+    let without = if empty > 0 { format!(" ({empty} images with no boxes, which are data too)") } else { String::new() };
+    eprintln!("{split}: {} images, {objects} boxes, {} classes{without}", set.images.len(), set.classes.len());
+    report("problem", &set.problems);
+    Ok(dataset)
+}
+
+/// Prints the first of these and counts the rest.
+pub(crate) fn report(kind: &str, items: &[impl std::fmt::Display]) {
+    for item in items.iter().take(SHOWN) {
+        eprintln!("{kind}: {item}");
+    }
+    if items.len() > SHOWN {
+        eprintln!("{kind}: and {} more", items.len() - SHOWN);
+    }
+}

@@ -1,0 +1,39 @@
+//! Annotated pictures on disk.
+
+use anyhow::Context;
+use retinanet::Detector;
+use retinanet_anchors::Detection;
+use retinanet_annotations::write_atomically;
+use retinanet_data::{Dataset, Image};
+use retinanet_draw::{RgbImage, draw_detections, encode_jpeg, encode_png, grid, label_detections, picture_from_rgb};
+use std::path::Path;
+
+/// The picture with every detection from this score on.
+pub(crate) fn annotate(image: &Image, detections: &[Detection], detector: &Detector, score_threshold: f32) -> anyhow::Result<RgbImage> {
+    let mut picture = picture_from_rgb(image.size, image.pixels.clone())?;
+    let shown: Vec<Detection> = detections.iter().filter(|detection| detection.score >= score_threshold).copied().collect();
+    let names: Vec<&str> = detector.classes.iter().map(|class| class.name.as_str()).collect();
+    draw_detections(&mut picture, &label_detections(&shown, &names));
+    Ok(picture)
+}
+
+/// Writes a picture, as JPEG or PNG by its ending, whole or not at all.
+pub(crate) fn write(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
+    let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let bytes = if is_png { encode_png(picture) } else { encode_jpeg(picture, 92) };
+    let bytes = bytes.with_context(|| format!("{}: cannot encode", path.display()))?;
+    write_atomically(path, |file| file.write_all(&bytes)).with_context(|| format!("{}: cannot write", path.display()))
+}
+
+/// Some pictures of a data set with what the detector finds, side by side; unreadable ones are left out.
+pub(crate) fn contact_sheet(detector: &Detector, dataset: &dyn Dataset, count: usize, score_threshold: f32) -> anyhow::Result<RgbImage> {
+    let count = count.min(dataset.len());
+    let mut pictures = Vec::with_capacity(count);
+    for i in 0..count {
+        // Spread over the set: neighbours are often alike.
+        let Ok(sample) = dataset.sample(i * dataset.len() / count) else { continue };
+        pictures.push(annotate(&sample.image, &detector.detect(&sample.image)?, detector, score_threshold)?);
+    }
+    let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+    Ok(grid(&pictures, columns.max(1), 4)?)
+}

@@ -1,0 +1,137 @@
+//! The binary as scripts see it: exit codes, standard output, standard error.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn retinanet(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_retinanet")).args(args).output().expect("the binary runs")
+}
+
+#[track_caller]
+fn check(args: &[&str], code: i32, stderr_part: &str) -> Output {
+    let output = retinanet(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(stderr_part), "{args:?}: expected {stderr_part:?} in {stderr:?}");
+    output
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+#[test]
+fn what_cannot_run_says_what_to_do() {
+    check(&["detect", "a.jpg"], 2, "--model");
+    check(&["detect", "--model", "missing.safetensors", "a.jpg"], 2, "missing.safetensors");
+    check(&["detect", "--model", ".", "a.jpg"], 2, "last.safetensors");
+    check(&["train", "--data", "nowhere", "--output", "unused"], 2, "nowhere");
+    check(&["train", "--data", ".", "--preset", "papr_r50", "--output", "unused"], 2, "paper_r50");
+    check(&["train", "--data", ".", "--set", "train.epoch=3", "--output", "unused"], 2, "epoch");
+    check(&["detect", "--device", "tpu", "--model", "m", "a.jpg"], 2, "cpu");
+    check(&["score", "--ground-truth", "gt.json", "--detections", "dt.json"], 2, "gt.json");
+    check(&["eval", "--model", "m", "--data", "d", "--threads", "0"], 2, "--threads");
+    check(&["info", "missing.safetensors"], 2, "missing.safetensors");
+}
+
+/// Two images with one box each, one without, one file that is no image and one box with no area, in COCO's form.
+fn write_data(folder: &Path) {
+    std::fs::create_dir_all(folder.join("images")).expect("a folder");
+    std::fs::create_dir_all(folder.join("annotations")).expect("a folder");
+    let mut pixels = vec![90u8; 64 * 64 * 3];
+    for row in 10..40 {
+        pixels[(row * 64 + 12) * 3..(row * 64 + 44) * 3].fill(250);
+    }
+    let header = |n: u32| n.to_le_bytes();
+    // An uncompressed BMP: a file header, an info header, rows of BGR from the bottom.
+    let mut bmp = Vec::new();
+    bmp.extend(b"BM");
+    bmp.extend(header(54 + 64 * 64 * 3));
+    bmp.extend(header(0));
+    bmp.extend(header(54));
+    bmp.extend(header(40));
+    bmp.extend(header(64));
+    bmp.extend((-64i32).to_le_bytes());
+    bmp.extend([1, 0, 24, 0]);
+    bmp.extend([0; 24]);
+    bmp.extend(&pixels);
+    for name in ["a.bmp", "b.bmp", "none.bmp"] {
+        std::fs::write(folder.join("images").join(name), &bmp).expect("an image");
+    }
+    std::fs::write(folder.join("images/broken.bmp"), b"BM no image").expect("a file");
+    let images = ["a.bmp", "b.bmp", "none.bmp", "broken.bmp"].iter().enumerate();
+    let images: Vec<_> = images.map(|(id, name)| serde_json::json!({ "id": id, "file_name": name, "width": 64, "height": 64 })).collect();
+    let annotation = |id: u32, image_id: u32, bbox: [u32; 4]| {
+        serde_json::json!({ "id": id, "image_id": image_id, "category_id": 7, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0 })
+    };
+    let annotations = [annotation(1, 0, [12, 10, 32, 30]), annotation(2, 1, [12, 10, 32, 30]), annotation(3, 1, [5, 5, 0, 9]), annotation(4, 3, [1, 1, 9, 9])];
+    let document = serde_json::json!({ "images": images, "annotations": annotations, "categories": [{ "id": 7, "name": "window" }] });
+    std::fs::write(folder.join("annotations/instances_train.json"), document.to_string()).expect("annotations");
+}
+
+#[test]
+fn a_folder_with_flaws_trains_scores_and_detects() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_data(folder.path());
+    let (data, run) = (folder.path().to_owned(), folder.path().join("run"));
+    let small = ["backbone.width=8", "fpn.channels=16", "head.channels=16", "preprocessing.min_size=64", "preprocessing.max_size=64"];
+    let mut args = vec!["train", "--data", path(&data), "--output", path(&run), "--epochs", "2", "--batch", "2", "--threads", "2"];
+    small.iter().for_each(|assignment| args.extend(["--set", assignment]));
+    let output = check(&args, 1, "broken.bmp");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("1 images with no boxes"), "{stderr}");
+    assert!(stderr.to_lowercase().contains("width"), "the box with no area is named: {stderr}");
+    for name in ["config.toml", "metrics.jsonl", "last.safetensors", "curves.png", "detections.png"] {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+
+    let model = run.join("last.safetensors");
+    let eval = check(&["eval", "--model", path(&model), "--data", path(&data), "--split", "train", "--json"], 1, "broken.bmp");
+    let document: serde_json::Value = serde_json::from_slice(&eval.stdout).expect("one JSON document");
+    for key in ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"] {
+        assert!(document[key].is_number(), "{key}: {document}");
+    }
+
+    let (images, pictures) = (data.join("images"), folder.path().join("pictures"));
+    let detect = ["detect", "--model", path(&model), "--json", "--score-threshold", "0", "--output", path(&pictures), path(&images), "missing.jpg"];
+    let detect = check(&detect, 1, "missing.jpg");
+    let document: serde_json::Value = serde_json::from_slice(&detect.stdout).expect("one JSON document");
+    assert_eq!(document["model"], path(&model));
+    let found = document["images"].as_array().expect("a list");
+    assert_eq!(found.len(), 3);
+    assert_eq!((&found[0]["width"], &found[0]["height"]), (&64.into(), &64.into()));
+    let detection = &found[0]["detections"][0];
+    assert_eq!((&detection["category_id"], &detection["name"]), (&7.into(), &"window".into()));
+    assert!(detection["box"].as_array().is_some_and(|corners| corners.len() == 4) && detection["score"].is_number());
+    let errors = document["errors"].as_array().expect("a list");
+    assert_eq!(errors.len(), 2);
+    assert!(errors.iter().any(|e| e["path"].as_str().is_some_and(|p| p.ends_with("broken.bmp"))));
+    assert_eq!(std::fs::read_dir(&pictures).expect("pictures").count(), 3);
+
+    let clean = images.join("a.bmp");
+    let detect = check(&["detect", "--model", path(&model), "--no-pictures", path(&clean)], 0, "");
+    assert!(String::from_utf8_lossy(&detect.stdout).contains("a.bmp (64x64)"));
+    check(&["info", path(&model)], 0, "");
+}
+
+#[test]
+fn score_prints_the_twelve_numbers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (ground_truth, detections) = (folder.path().join("gt.json"), folder.path().join("dt.json"));
+    let document = serde_json::json!({
+        "images": [{ "id": 1, "file_name": "a.jpg", "width": 200, "height": 200 }],
+        "annotations": [{ "id": 1, "image_id": 1, "category_id": 3, "bbox": [10, 10, 100, 100], "area": 10000, "iscrowd": 0 }],
+        "categories": [{ "id": 3, "name": "window" }]
+    });
+    std::fs::write(&ground_truth, document.to_string()).expect("ground truth");
+    // IoU 100 x 80 / 100 x 100 = .8: found at the seven thresholds from .50 to .80.
+    let document = serde_json::json!([{ "image_id": 1, "category_id": 3, "bbox": [10, 10, 100, 80], "score": 0.5 }]);
+    std::fs::write(&detections, document.to_string()).expect("detections");
+    let args = ["score", "--ground-truth", path(&ground_truth), "--detections", path(&detections)];
+    let json = check(&[&args[..], &["--json"]].concat(), 0, "");
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON document");
+    assert!((found["AP"].as_f64().expect("a number") - 0.7).abs() < 1e-12, "{found}");
+    assert_eq!((&found["AP50"], &found["APs"]), (&1.0.into(), &(-1.0).into()));
+    let table = check(&args, 0, "");
+    assert!(String::from_utf8_lossy(&table.stdout).contains("AP     0.700"));
+}

@@ -1,0 +1,278 @@
+//! The typed configuration, and the presets that carry the references' numbers.
+
+use crate::loss::{BoxLoss, LossConfig};
+use crate::optim::{Decay, OptimizerConfig, Schedule};
+use crate::postprocess::PostProcessing;
+use retinanet_anchors::{AnchorConfig, BoxCoder, Matcher};
+use retinanet_backbone::{FpnConfig, ResNetConfig};
+use retinanet_data::{Augmentation, Preprocessing};
+use retinanet_head::HeadConfig;
+use serde::{Deserialize, Serialize};
+
+/// All that a detector and its training depend on but the data, the classes and the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Images to C2..C5.
+    pub backbone: ResNetConfig,
+    /// C2..C5 to the pyramid.
+    pub fpn: FpnConfig,
+    /// The pyramid to logits and deltas.
+    pub head: HeadConfig,
+    /// The boxes that the head starts from.
+    pub anchors: AnchorConfig,
+    /// Which anchors learn which ground truth.
+    pub matcher: Matcher,
+    /// Boxes to deltas and back.
+    pub box_coder: BoxCoder,
+    /// What training descends.
+    pub loss: LossConfig,
+    /// Pictures to the network's input.
+    pub preprocessing: Preprocessing,
+    /// Predictions to detections.
+    pub post_processing: PostProcessing,
+    /// How training goes.
+    pub train: TrainConfig,
+}
+
+/// How training goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// The learning rate at the reference batch; at another batch it is scaled by batch / reference_batch (Goyal et al. 2017).
+    pub learning_rate: f64,
+    /// The batch that `learning_rate` belongs to.
+    pub reference_batch: usize,
+    /// What descends.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the steps.
+    pub schedule: Schedule,
+    /// The norm that all gradients together are cut to; none to leave them.
+    pub clip_norm: Option<f64>,
+    /// What happens to a picture before it is learned from.
+    pub augmentation: Augmentation,
+    /// Epochs between two scorings of the validation split; the last epoch is always scored.
+    pub validate_every: usize,
+    /// Start of everything that is drawn: weights, order, augmentation.
+    pub seed: u64,
+}
+
+impl TrainConfig {
+    /// The learning rate that is used: scaled to the batch.
+    pub fn scaled_learning_rate(&self) -> f64 {
+        self.learning_rate * self.batch as f64 / self.reference_batch as f64
+    }
+}
+
+/// Names of the presets and their complete files.
+const PRESETS: [(&str, &str); 5] = [
+    ("paper_r50", include_str!("presets/paper_r50.toml")),
+    ("paper_r101", include_str!("presets/paper_r101.toml")),
+    ("torchvision_r50_v1", include_str!("presets/torchvision_r50_v1.toml")),
+    ("torchvision_r50_v2", include_str!("presets/torchvision_r50_v2.toml")),
+    ("small_r18", include_str!("presets/small_r18.toml")),
+];
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No preset has this name.
+    #[error("preset: expected one of {}, found {found:?}", Config::preset_names().collect::<Vec<_>>().join(", "))]
+    Preset {
+        /// What was asked for.
+        found: String,
+    },
+    /// The text is not TOML, or has a field too many, too few or of another type.
+    #[error("configuration: {message}")]
+    Parse {
+        /// What the parser says, with the line.
+        message: String,
+    },
+    /// An assignment is not `key=value`, or its key leads through something that is not a table.
+    #[error("--set {assignment}: expected {expected}")]
+    Assignment {
+        /// As given.
+        assignment: String,
+        /// What was expected of it.
+        expected: String,
+    },
+    /// A value is out of its range.
+    #[error("configuration: {field}: expected {expected}, found {found}")]
+    Value {
+        /// Where.
+        field: String,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+}
+
+impl Config {
+    /// Names of the presets: whose numbers they are.
+    pub fn preset_names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// The text of a preset, to start a file of one's own from.
+    ///
+    /// # Errors
+    /// No preset has this name.
+    pub fn preset_text(name: &str) -> Result<&'static str, ConfigError> {
+        let found = PRESETS.iter().find(|(preset, _)| *preset == name);
+        found.map(|(_, text)| *text).ok_or_else(|| ConfigError::Preset { found: name.to_owned() })
+    }
+
+    /// A preset.
+    ///
+    /// # Errors
+    /// No preset has this name.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        Self::parse(Self::preset_text(name)?, &[])
+    }
+
+    /// A complete configuration in TOML with assignments such as `loss.class.focal.gamma=1.5` merged in before it is read.
+    ///
+    /// The value is TOML too; what is not counts as a string. A table as value replaces the table that stood there.
+    ///
+    /// # Errors
+    /// The text or an assignment cannot be read, or a value is out of its range.
+    pub fn parse(text: &str, assignments: &[String]) -> Result<Self, ConfigError> {
+        let parse_error = |e: toml::de::Error| ConfigError::Parse { message: e.to_string().trim_end().to_owned() };
+        let config: Self = if assignments.is_empty() {
+            // Straight from the text, so that an error shows its line.
+            toml::from_str(text).map_err(parse_error)?
+        } else {
+            let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
+            for assignment in assignments {
+                assign(&mut table, assignment)?;
+            }
+            table.try_into().map_err(parse_error)?
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The complete configuration as TOML, which [`Self::parse`] reads back.
+    ///
+    /// # Errors
+    /// A value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError::Parse { message: e.to_string() })
+    }
+
+    /// Checks every range that building the model does not check.
+    ///
+    /// # Errors
+    /// A value is out of its range; the first is named.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display| {
+            let (field, expected, found) = (field.to_owned(), expected.to_owned(), found.to_string());
+            if holds { Ok(()) } else { Err(ConfigError::Value { field, expected, found }) }
+        };
+        let TrainConfig { epochs, batch, learning_rate, reference_batch, schedule, clip_norm, validate_every, .. } = &self.train;
+        check(*epochs > 0, "train.epochs", "at least 1", epochs)?;
+        check(*batch > 0, "train.batch", "at least 1", batch)?;
+        check(*reference_batch > 0, "train.reference_batch", "at least 1", reference_batch)?;
+        check(*validate_every > 0, "train.validate_every", "at least 1", validate_every)?;
+        check(learning_rate.is_finite() && *learning_rate > 0.0, "train.learning_rate", "above 0", learning_rate)?;
+        if let Some(norm) = clip_norm {
+            check(*norm > 0.0, "train.clip_norm", "above 0, or left out", norm)?;
+        }
+        check((0.0..=1.0).contains(&schedule.warmup.factor), "train.schedule.warmup.factor", "within [0, 1]", &schedule.warmup.factor)?;
+        if let Decay::Step { milestones, .. } = &schedule.decay {
+            for milestone in milestones {
+                check((0.0..=1.0).contains(milestone), "train.schedule.decay.step.milestones", "shares of the training within [0, 1]", milestone)?;
+            }
+        }
+        if let OptimizerConfig::Sgd { momentum, .. } = self.train.optimizer {
+            check((0.0..1.0).contains(&momentum), "train.optimizer.sgd.momentum", "within [0, 1)", &momentum)?;
+        }
+        if let BoxLoss::SmoothL1 { beta } = self.loss.r#box {
+            check(beta > 0.0, "loss.box.smooth_l1.beta", "above 0", &beta)?;
+        }
+        let post = &self.post_processing;
+        check((0.0..1.0).contains(&post.score_threshold), "post_processing.score_threshold", "within [0, 1)", &post.score_threshold)?;
+        check((0.0..=1.0).contains(&post.nms_iou_threshold), "post_processing.nms_iou_threshold", "within [0, 1]", &post.nms_iou_threshold)?;
+        let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
+        self.preprocessing.validate().map_err(|e| message(&e))?;
+        self.train.augmentation.validate().map_err(|e| message(&e))?;
+        self.loss.class.validate().map_err(|e| message(&e))
+    }
+}
+
+/// Sets one `a.b.c=value` in the table.
+fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
+    let error = |expected: String| ConfigError::Assignment { assignment: assignment.to_owned(), expected };
+    let (path, value) = assignment.split_once('=').ok_or_else(|| error("key=value".to_owned()))?;
+    let value = value.trim();
+    let parsed: Option<toml::Value> = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+    // A number may start with its point, as people type it.
+    let parsed = parsed.or_else(|| value.parse::<f64>().ok().map(toml::Value::Float));
+    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+
+    let keys: Vec<&str> = path.trim().split('.').collect();
+    let (last, parents) = keys.split_last().ok_or_else(|| error("key=value".to_owned()))?;
+    let mut here = table;
+    for key in parents {
+        let entry = here.entry((*key).to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        here = entry.as_table_mut().ok_or_else(|| error(format!("{key} to be a table")))?;
+    }
+    // Whole numbers are accepted where the field holds a fraction.
+    let value = match (here.get(*last), value) {
+        (Some(toml::Value::Float(_)), toml::Value::Integer(integer)) => toml::Value::Float(integer as f64),
+        (_, value) => value,
+    };
+    here.insert((*last).to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_complete_and_round_trips() -> Result<(), ConfigError> {
+        for name in Config::preset_names() {
+            let config = Config::preset(name)?;
+            assert_eq!(Config::parse(&config.to_toml()?, &[])?, config, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn assignments_are_merged_before_reading() -> Result<(), ConfigError> {
+        let text = Config::preset_text("paper_r50")?;
+        let set = |assignments: &[&str]| Config::parse(text, &assignments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
+        assert_eq!(set(&["train.learning_rate=1", "train.seed=7"])?.train.learning_rate, 1.0);
+        assert_eq!(set(&["loss.box_weight=.5"])?.loss.box_weight, 0.5);
+        assert_eq!(set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth, retinanet_backbone::ResNetDepth::R34);
+        let adamw = set(&["train.optimizer={ adamw = { weight_decay = 0.05, norm_weight_decay = 0.0 } }"])?;
+        assert_eq!(adamw.train.optimizer, OptimizerConfig::Adamw { weight_decay: 0.05, norm_weight_decay: 0.0 });
+        Ok(())
+    }
+
+    #[track_caller]
+    fn check_error(assignment: &str, part: &str) {
+        let text = Config::preset_text("small_r18").expect("a preset");
+        let message = Config::parse(text, &[assignment.to_owned()]).expect_err(assignment).to_string();
+        assert!(message.contains(part), "{assignment}: expected {part:?} in {message:?}");
+    }
+
+    #[test]
+    fn errors_name_the_field_and_what_is_allowed() {
+        check_error("loss.class.focal.gama=2", "gama");
+        check_error("train.epochs=0", "train.epochs: expected at least 1, found 0");
+        check_error("train.epochs=many", "train.epochs".rsplit('.').next().expect("a field"));
+        check_error("train", "key=value");
+        check_error("train.epochs.more=1", "epochs to be a table");
+        check_error("post_processing.score_threshold=1.5", "within [0, 1)");
+        let message = Config::preset("papr_r50").expect_err("no such preset").to_string();
+        assert!(message.contains("paper_r50") && message.contains("papr_r50"), "{message}");
+    }
+}

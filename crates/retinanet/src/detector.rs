@@ -1,0 +1,118 @@
+//! A trained detector: a file in, detections out.
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::torchvision;
+use crate::weights::{self, WeightFile};
+use candle_core::{Device, Tensor};
+use retinanet_anchors::{Detection, ImageSize};
+use retinanet_annotations::Class;
+use retinanet_data::{Batch, Image};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A model with the configuration and the classes that it was trained with.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    /// What was trained, and how pictures come in and detections go out.
+    pub config: Config,
+    /// The class of each output, in order.
+    pub classes: Vec<Class>,
+    /// Network and weights.
+    pub model: Model,
+}
+
+/// Entries of a checkpoint's metadata.
+const CONFIG: &str = "config";
+const CLASSES: &str = "classes";
+
+impl Detector {
+    /// Reads a checkpoint of ours, or torchvision's weights (`.pth` or `.safetensors`, RetinaNet v1 or v2), recognised by content.
+    ///
+    /// A checkpoint carries configuration and classes. Of torchvision's files the architecture is inferred from names and
+    /// shapes; output i is category id i, named after the number unless the file is one of the released COCO ones.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it holds is no RetinaNet; see [`weights::read`] for hostile files.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = weights::read(path)?;
+        if file.metadata.contains_key(CONFIG) { Self::from_checkpoint(path, file) } else { Self::from_torchvision(file) }
+    }
+
+    fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {
+        let metadata = |key: &'static str, message: String| Error::Metadata { path: path.to_owned(), key, message };
+        let text = file.metadata.get(CONFIG).map(String::as_str).unwrap_or_default();
+        let config = Config::parse(text, &[]).map_err(|e| metadata(CONFIG, e.to_string()))?;
+        let classes = file.metadata.get(CLASSES).ok_or_else(|| metadata(CLASSES, "expected a list of classes, found none".to_owned()))?;
+        let classes: Vec<Class> = serde_json::from_str(classes).map_err(|e| metadata(CLASSES, e.to_string()))?;
+        let model = Model::with_tensors(&config, classes.len(), file.tensors)?;
+        Ok(Self { config, classes, model })
+    }
+
+    fn from_torchvision(file: WeightFile) -> Result<Self> {
+        let imported = torchvision::import(file)?;
+        let model = Model::with_tensors(&imported.config, imported.classes.len(), imported.tensors)?;
+        Ok(Self { config: imported.config, classes: imported.classes, model })
+    }
+
+    /// Writes a checkpoint: the tensors under torchvision's names, with configuration and classes, whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensors: BTreeMap<String, Tensor> =
+            self.model.parameters.iter().map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor())).collect();
+        let classes = serde_json::to_string(&self.classes).expect("numbers and strings have a form in JSON");
+        let metadata = BTreeMap::from([
+            ("format".to_owned(), "retinanet".to_owned()),
+            (CONFIG.to_owned(), self.config.to_toml()?),
+            (CLASSES.to_owned(), classes),
+        ]);
+        Ok(weights::write(path.as_ref(), &tensors, &metadata)?)
+    }
+
+    /// Detections of one picture, best first, in its own pixels.
+    ///
+    /// # Errors
+    /// A tensor operation fails.
+    pub fn detect(&self, image: &Image) -> Result<Vec<Detection>> {
+        Ok(self.detect_batch(&[image])?.pop().unwrap_or_default())
+    }
+
+    /// Detections of several pictures, which may differ in size, in one pass.
+    ///
+    /// # Errors
+    /// A tensor operation fails.
+    pub fn detect_batch(&self, images: &[&Image]) -> Result<Vec<Vec<Detection>>> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        self.detect_prepared(&self.config.preprocessing.batch(&views)?)
+    }
+
+    /// Detections of a prepared batch, in the pixels of the original pictures.
+    ///
+    /// # Errors
+    /// A tensor operation fails.
+    pub fn detect_prepared(&self, batch: &Batch) -> Result<Vec<Vec<Detection>>> {
+        let predictions = self.model.predict(&batch_tensor(batch)?)?;
+        let anchors = self.model.network.anchors(batch.padded, &predictions.grids)?;
+        let sizes: Vec<ImageSize> = batch.images.iter().map(|image| image.resized).collect();
+        let mut detections = self.config.post_processing.detections(&predictions, &anchors, &self.config.box_coder, &sizes)?;
+        for (image, detections) in batch.images.iter().zip(&mut detections) {
+            for detection in detections {
+                detection.bbox = image.to_original(&detection.bbox);
+            }
+        }
+        Ok(detections)
+    }
+}
+
+/// The batch's pixels as a tensor `[N, H, W, 3]`.
+pub(crate) fn batch_tensor(batch: &Batch) -> candle_core::Result<Tensor> {
+    let shape = (batch.images.len(), batch.padded.height, batch.padded.width, 3);
+    Tensor::from_slice(&batch.pixels, shape, &Device::Cpu)
+}

@@ -1,0 +1,80 @@
+//! What can go wrong, by what the caller can do about it.
+
+use crate::config::ConfigError;
+use crate::weights::WeightsError;
+use std::path::PathBuf;
+
+/// An error of the detector.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration describes no backbone or pyramid.
+    #[error("configuration: {0}")]
+    Backbone(#[from] retinanet_backbone::BackboneError),
+    /// The configuration describes no head.
+    #[error("configuration: {0}")]
+    Head(#[from] retinanet_head::HeadError),
+    /// The configuration describes no anchors.
+    #[error("configuration: anchors: {0}")]
+    Anchors(#[from] retinanet_anchors::AnchorError),
+    /// A weight file cannot be read, does not fit or cannot be written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A checkpoint's metadata cannot be used.
+    #[error("{path}: metadata {key}: {message}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        key: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An image cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] retinanet_data::DecodeError),
+    /// Preprocessing, augmentation or loading is configured out of range.
+    #[error("configuration: {0}")]
+    DataConfig(#[from] retinanet_data::ConfigError),
+    /// Images cannot be made a batch.
+    #[error(transparent)]
+    Batch(#[from] retinanet_data::BatchError),
+    /// The class loss was given what it cannot use.
+    #[error(transparent)]
+    Loss(#[from] retinanet_focal::LossError),
+    /// Detections cannot be scored.
+    #[error(transparent)]
+    Eval(#[from] retinanet_eval::EvalError),
+    /// The data cannot be trained on.
+    #[error("data: {0}")]
+    Data(String),
+    /// The loss stopped being a number. The last checkpoint is as it was.
+    #[error("step {step}: loss: expected a finite number, found class {class} box {boxes}; images {images}; usual causes: a learning rate too high for the batch (halve train.learning_rate), no warm-up, no train.clip_norm")]
+    LossNotFinite {
+        /// Optimiser step, from 0.
+        step: usize,
+        /// Class loss.
+        class: f32,
+        /// Box loss.
+        boxes: f32,
+        /// Names of the images of the batch.
+        images: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The result of what the detector does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,94 @@
+//! A number with its derivatives by the four box deltas: a box loss is written once and its gradient is exact.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// `value` and d value / d (dx, dy, dw, dh).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dual {
+    pub(crate) value: f64,
+    pub(crate) gradient: [f64; 4],
+}
+
+impl Dual {
+    /// A number that does not depend on the deltas.
+    pub(crate) fn constant(value: f64) -> Self {
+        Self { value, gradient: [0.0; 4] }
+    }
+
+    /// The delta of this index.
+    pub(crate) fn variable(value: f64, index: usize) -> Self {
+        let mut gradient = [0.0; 4];
+        gradient[index] = 1.0;
+        Self { value, gradient }
+    }
+
+    /// The function with this value and this derivative at `self`.
+    fn chain(self, value: f64, derivative: f64) -> Self {
+        Self { value, gradient: self.gradient.map(|g| g * derivative) }
+    }
+
+    pub(crate) fn exp(self) -> Self {
+        let value = self.value.exp();
+        self.chain(value, value)
+    }
+
+    /// |x|, with derivative 0 at 0 as torch has it.
+    pub(crate) fn abs(self) -> Self {
+        let sign = if self.value == 0.0 { 0.0 } else { self.value.signum() };
+        self.chain(self.value.abs(), sign)
+    }
+
+    pub(crate) fn min(self, other: Self) -> Self {
+        if self.value <= other.value { self } else { other }
+    }
+
+    pub(crate) fn max(self, other: Self) -> Self {
+        if self.value >= other.value { self } else { other }
+    }
+}
+
+impl From<f64> for Dual {
+    fn from(value: f64) -> Self {
+        Self::constant(value)
+    }
+}
+
+impl Neg for Dual {
+    type Output = Self;
+    fn neg(self) -> Self {
+        self.chain(-self.value, -1.0)
+    }
+}
+
+impl<D: Into<Dual>> Add<D> for Dual {
+    type Output = Self;
+    fn add(self, other: D) -> Self {
+        let other = other.into();
+        Self { value: self.value + other.value, gradient: std::array::from_fn(|i| self.gradient[i] + other.gradient[i]) }
+    }
+}
+
+impl<D: Into<Dual>> Sub<D> for Dual {
+    type Output = Self;
+    fn sub(self, other: D) -> Self {
+        self + -other.into()
+    }
+}
+
+impl<D: Into<Dual>> Mul<D> for Dual {
+    type Output = Self;
+    fn mul(self, other: D) -> Self {
+        let other = other.into();
+        let gradient = std::array::from_fn(|i| self.gradient[i] * other.value + self.value * other.gradient[i]);
+        Self { value: self.value * other.value, gradient }
+    }
+}
+
+impl<D: Into<Dual>> Div<D> for Dual {
+    type Output = Self;
+    fn div(self, other: D) -> Self {
+        let other = other.into();
+        let value = self.value / other.value;
+        Self { value, gradient: std::array::from_fn(|i| (self.gradient[i] - value * other.gradient[i]) / other.value) }
+    }
+}

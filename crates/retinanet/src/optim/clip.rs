@@ -1,0 +1,58 @@
+//! The norm of all gradients, and its limit.
+
+use candle_core::{Result, backprop::GradStore};
+use retinanet_ops::network::Parameters;
+
+/// Euclidean norm over the gradients of all parameters, summed in f64.
+///
+/// # Errors
+/// A gradient is not f32.
+pub fn gradient_norm(parameters: &Parameters, gradients: &GradStore) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in parameters.iter().filter_map(|(_, variable)| gradients.get(variable)) {
+        let squares = gradient.flatten_all()?.to_vec1::<f32>()?;
+        sum += squares.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+    }
+    Ok(sum.sqrt())
+}
+
+/// Scales all gradients so that their norm is at most `max_norm`, as torch's `clip_grad_norm_`; returns the norm before.
+///
+/// # Errors
+/// A gradient is not f32.
+pub fn clip_gradients(parameters: &Parameters, gradients: &mut GradStore, max_norm: f64) -> Result<f64> {
+    let norm = gradient_norm(parameters, gradients)?;
+    // torch's epsilon; a norm that is not finite is the caller's to refuse, and scales nothing.
+    let scale = max_norm / (norm + 1e-6);
+    if scale < 1.0 && norm.is_finite() {
+        for (_, variable) in parameters.iter() {
+            if let Some(gradient) = gradients.remove(variable) {
+                gradients.insert(variable, (gradient * scale)?);
+            }
+        }
+    }
+    Ok(norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+
+    #[test]
+    fn the_norm_of_all_gradients_is_cut() -> Result<()> {
+        let parameters = Parameters::new([
+            ("a".to_owned(), Tensor::new(&[1f32, 1.0], &Device::Cpu)?),
+            ("b".to_owned(), Tensor::new(&[1f32], &Device::Cpu)?),
+        ])?;
+        let (a, b) = (parameters.variable("a")?, parameters.variable("b")?);
+        // d/da = (3, 3), d/db = sqrt(7) -> norm sqrt(9 + 9 + 7) = 5.
+        let loss = ((a.as_tensor() * 3.0)?.sum_all()? + (b.as_tensor() * 7f64.sqrt())?.sum_all()?)?;
+        let mut gradients = loss.backward()?;
+        assert!((clip_gradients(&parameters, &mut gradients, 10.0)? - 5.0).abs() < 1e-6);
+        assert!((gradient_norm(&parameters, &gradients)? - 5.0).abs() < 1e-6);
+        clip_gradients(&parameters, &mut gradients, 1.0)?;
+        assert!((gradient_norm(&parameters, &gradients)? - 1.0).abs() < 1e-6);
+        Ok(())
+    }
+}

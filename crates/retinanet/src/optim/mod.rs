@@ -1,0 +1,9 @@
+//! Optimisers, schedules and gradient clipping.
+
+mod clip;
+mod optimizer;
+mod schedule;
+
+pub use clip::{clip_gradients, gradient_norm};
+pub use optimizer::{Optimizer, OptimizerConfig};
+pub use schedule::{Decay, Schedule, Warmup};

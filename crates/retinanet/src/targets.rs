@@ -1,0 +1,92 @@
+//! What each anchor is trained toward.
+
+use crate::loss::ForegroundAnchor;
+use candle_core::{Device, Result, Tensor};
+use rayon::prelude::*;
+use retinanet_anchors::{Assignment, BBox, Matcher, Pyramid};
+use retinanet_focal::{BACKGROUND, IGNORE};
+
+/// The objects of one image, in the frame of the batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroundTruth {
+    /// In pixels.
+    pub boxes: Vec<BBox>,
+    /// The class of each, 0..K.
+    pub classes: Vec<usize>,
+}
+
+/// Targets of a batch, level by level.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// `[N, R]` i64 a level: the class of each anchor, or [`BACKGROUND`], or [`IGNORE`].
+    pub classes: Pyramid<Tensor>,
+    /// The anchors of each level that have a box to learn.
+    pub foreground: Pyramid<Vec<ForegroundAnchor>>,
+    /// How many an image has.
+    pub num_foreground: Vec<usize>,
+}
+
+impl Targets {
+    /// Assigns every anchor of every image.
+    ///
+    /// # Errors
+    /// candle cannot hold the classes.
+    pub fn new(matcher: &Matcher, anchors: &Pyramid<Vec<BBox>>, ground_truth: &[GroundTruth]) -> Result<Self> {
+        let joined: Vec<BBox> = anchors.values().concat();
+        // Images are independent of each other, and their order is kept.
+        let assignments: Vec<Vec<Assignment>> = ground_truth.par_iter().map(|objects| matcher.assign(&joined, &objects.boxes)).collect();
+
+        let is_foreground = |assignment: &&Assignment| matches!(assignment, Assignment::Foreground { .. });
+        let num_foreground = assignments.iter().map(|image| image.iter().filter(is_foreground).count()).collect();
+        let mut first = 0;
+        let levels = anchors.try_map(|_, level| {
+            let range = first..first + level.len();
+            first = range.end;
+            let mut foreground = Vec::new();
+            let mut classes = Vec::with_capacity(assignments.len() * level.len());
+            for (image_idx, image) in assignments.iter().enumerate() {
+                let objects = &ground_truth[image_idx];
+                for (anchor_idx, assignment) in image[range.clone()].iter().enumerate() {
+                    classes.push(match *assignment {
+                        Assignment::Foreground { ground_truth_idx } => {
+                            let (anchor, ground_truth) = (level[anchor_idx], objects.boxes[ground_truth_idx]);
+                            foreground.push(ForegroundAnchor { image_idx, anchor_idx, anchor, ground_truth });
+                            objects.classes[ground_truth_idx] as i64
+                        }
+                        Assignment::Background => BACKGROUND,
+                        Assignment::Ignore => IGNORE,
+                    });
+                }
+            }
+            Ok::<_, candle_core::Error>((Tensor::from_vec(classes, (assignments.len(), level.len()), &Device::Cpu)?, foreground))
+        })?;
+        Ok(Self {
+            classes: levels.map(|_, (classes, _)| classes.clone()),
+            foreground: levels.map(|_, (_, foreground)| foreground.clone()),
+            num_foreground,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use retinanet_anchors::PyramidLevel;
+
+    #[test]
+    fn anchors_of_two_levels_share_one_assignment() -> Result<()> {
+        let square = |x0: f32, side: f32| BBox::new(x0, 0.0, x0 + side, side);
+        let anchors = Pyramid::new(PyramidLevel::P3, vec![vec![square(0.0, 10.0), square(50.0, 10.0)], vec![square(0.0, 12.0), square(0.0, 40.0)]])
+            .expect("two levels");
+        let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![7] }, GroundTruth::default()];
+        let targets = Targets::new(&Matcher::default(), &anchors, &ground_truth)?;
+        // IoU of the first image's box: 1, 0 | 100 / 144 = .69, 100 / 1600; an image with no boxes is all background.
+        assert_eq!(targets.classes.values()[0].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);
+        assert_eq!(targets.classes.values()[1].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);
+        assert_eq!(targets.num_foreground, [2, 0]);
+        let foreground = &targets.foreground.values()[1];
+        assert_eq!(foreground.len(), 1);
+        assert_eq!((foreground[0].image_idx, foreground[0].anchor_idx, foreground[0].anchor), (0, 0, square(0.0, 12.0)));
+        Ok(())
+    }
+}

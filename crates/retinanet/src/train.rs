@@ -1,0 +1,279 @@
+//! Training: data, model and configuration to checkpoints.
+
+use crate::config::Config;
+use crate::detector::{Detector, batch_tensor};
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::loss::DetectionLoss;
+use crate::model::Model;
+use crate::optim::{Optimizer, clip_gradients, gradient_norm};
+use crate::targets::{GroundTruth, Targets};
+use retinanet_annotations::{Class, write_atomically};
+use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, SampleError};
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a training is made of but the model.
+pub struct Training {
+    /// All numbers.
+    pub config: Config,
+    /// What is learned from.
+    pub train: Arc<dyn Dataset>,
+    /// What is scored while training.
+    pub validation: Option<Arc<dyn Dataset>>,
+    /// The folder of the run: `config.toml`, `metrics.jsonl`, `last.safetensors`, `best.safetensors`.
+    pub output: PathBuf,
+    /// Threads that read pictures ahead.
+    pub workers: usize,
+}
+
+/// What happens while training, in the order it happens.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Before the first step.
+    Start {
+        /// Steps of an epoch.
+        steps_per_epoch: usize,
+        /// The learning rate after warm-up, scaled to the batch.
+        learning_rate: f64,
+    },
+    /// A sample could not be used; the epoch goes on without it.
+    Failure(&'a SampleError),
+    /// After each step.
+    Step(Step),
+    /// After each scoring of the validation split.
+    Validation {
+        /// Epochs done.
+        epoch: usize,
+        /// The score.
+        evaluation: &'a Evaluation,
+    },
+    /// After each epoch, its checkpoint written.
+    Epoch(EpochSummary),
+}
+
+/// One step of the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Step of the training, from 0.
+    pub step: usize,
+    /// Images of the batch.
+    pub images: usize,
+    /// Class loss.
+    pub class_loss: f32,
+    /// Box loss.
+    pub box_loss: f32,
+    /// Norm of the gradients before clipping.
+    pub gradient_norm: f64,
+    /// The rate that was used.
+    pub learning_rate: f64,
+    /// Foreground anchors of the batch.
+    pub num_foreground: usize,
+}
+
+/// One epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochSummary {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Mean over its steps.
+    pub class_loss: f64,
+    /// Mean over its steps.
+    pub box_loss: f64,
+    /// Time that steps waited for pictures.
+    pub waited: std::time::Duration,
+    /// COCO AP on the validation split, where it was scored.
+    pub ap: Option<f64>,
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The detector with the last weights.
+    pub detector: Detector,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+    /// Samples that could not be used, in the first epoch that met them.
+    pub failures: usize,
+    /// The best AP on the validation split and its epoch.
+    pub best: Option<(f64, usize)>,
+}
+
+/// Sums over the steps of an epoch.
+#[derive(Default)]
+struct Sums {
+    steps: usize,
+    class_loss: f64,
+    box_loss: f64,
+}
+
+impl Training {
+    /// Trains the model. `on_event` sees all that happens; when it breaks, the step is finished, the weights are saved and
+    /// the training ends.
+    ///
+    /// Every file of the run folder is written whole or not at all, so that an interrupted run keeps its last checkpoint.
+    ///
+    /// # Errors
+    /// There is nothing to train on, a file cannot be written, or the loss is not finite.
+    pub fn run(&self, model: Model, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
+        let classes: Vec<Class> = self.train.classes().to_vec();
+        if self.train.is_empty() {
+            return Err(Error::Data("expected at least 1 image to train on, found 0".to_owned()));
+        }
+        fs::create_dir_all(&self.output).map_err(|source| Error::Io { path: self.output.clone(), source })?;
+        let config_path = self.output.join("config.toml");
+        let text = self.config.to_toml()?;
+        write_atomically(&config_path, |file| file.write_all(text.as_bytes())).map_err(|source| Error::Io { path: config_path, source })?;
+        let mut metrics = Metrics::create(self.output.join("metrics.jsonl"))?;
+
+        let train = &self.config.train;
+        let order = LoaderConfig { batch: train.batch, seed: train.seed, workers: self.workers, ..LoaderConfig::default() };
+        let loader = Loader::new(Arc::clone(&self.train), self.config.preprocessing, train.augmentation.clone(), order)?;
+        let steps_per_epoch = loader.num_batches();
+        let total_steps = steps_per_epoch * train.epochs;
+        let base_rate = train.scaled_learning_rate();
+        let detector = Detector { config: self.config.clone(), classes, model };
+        let mut optimizer = Optimizer::new(train.optimizer, &detector.model.network.parameters());
+        let mut loss = DetectionLoss::new(self.config.loss.clone(), self.config.box_coder);
+        let mut outcome = (false, 0, None::<(f64, usize)>);
+        let (interrupted, failures, best) = (&mut outcome.0, &mut outcome.1, &mut outcome.2);
+
+        *interrupted = on_event(Event::Start { steps_per_epoch, learning_rate: base_rate }).is_break();
+        let mut step = 0;
+        for epoch in 0..train.epochs {
+            let mut sums = Sums::default();
+            let mut batches = loader.epoch(epoch);
+            while !*interrupted && let Some(loaded) = batches.next() {
+                for failure in &loaded.failures {
+                    *failures += usize::from(epoch == 0);
+                    *interrupted |= epoch == 0 && on_event(Event::Failure(failure)).is_break();
+                }
+                if loaded.batch.images.is_empty() {
+                    continue;
+                }
+                let learning_rate = base_rate * train.schedule.factor(step, total_steps);
+                let report = self.step(&detector.model, &mut optimizer, &mut loss, &loaded.batch, (epoch, step), learning_rate)?;
+                sums.add(&report);
+                step += 1;
+                *interrupted |= on_event(Event::Step(report)).is_break();
+            }
+            let waited = batches.waited();
+            drop(batches);
+            detector.save(self.output.join("last.safetensors"))?;
+            if *interrupted {
+                break;
+            }
+
+            let is_due = (epoch + 1) % train.validate_every == 0 || epoch + 1 == train.epochs;
+            let mut ap = None;
+            if let Some(validation) = self.validation.as_ref().filter(|_| is_due) {
+                let evaluation = evaluate(&detector, &**validation, &mut |_| ())?;
+                let score = evaluation.metrics.summary.ap;
+                ap = Some(score);
+                if best.is_none_or(|(best, _)| score > best) {
+                    *best = Some((score, epoch + 1));
+                    detector.save(self.output.join("best.safetensors"))?;
+                }
+                *interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
+            }
+            let summary = sums.summary(epoch + 1, waited, ap);
+            metrics.append(&summary, base_rate * train.schedule.factor(step.saturating_sub(1), total_steps))?;
+            *interrupted |= on_event(Event::Epoch(summary)).is_break();
+            if *interrupted {
+                break;
+            }
+        }
+        let (interrupted, failures, best) = outcome;
+        Ok(Outcome { detector, interrupted, failures, best })
+    }
+
+    fn step(
+        &self,
+        model: &Model,
+        optimizer: &mut Optimizer,
+        loss: &mut DetectionLoss,
+        batch: &Batch,
+        (epoch, step): (usize, usize),
+        learning_rate: f64,
+    ) -> Result<Step> {
+        let (predictions, engine) = model.predict_for_training(&batch_tensor(batch)?)?;
+        let anchors = model.network.anchors(batch.padded, &predictions.grids)?;
+        let objects = |image: &retinanet_data::BatchImage| GroundTruth { boxes: image.boxes.clone(), classes: image.classes.clone() };
+        let ground_truth: Vec<GroundTruth> = batch.images.iter().map(objects).collect();
+        let targets = Targets::new(&self.config.matcher, &anchors, &ground_truth)?;
+        let losses = loss.forward(&predictions, &targets, &anchors, step as u64)?;
+        let (class_loss, box_loss) = (losses.class.to_scalar::<f32>()?, losses.r#box.to_scalar::<f32>()?);
+
+        let mut gradients = losses.total.backward()?;
+        let norm = match self.config.train.clip_norm {
+            Some(limit) => clip_gradients(&model.parameters, &mut gradients, limit)?,
+            None => gradient_norm(&model.parameters, &gradients)?,
+        };
+        if !(class_loss.is_finite() && box_loss.is_finite() && norm.is_finite()) {
+            let images = &self.train.annotations().images;
+            let names: Vec<&str> = batch.images.iter().filter_map(|image| images.get(image.index)).map(|image| image.file_name.as_str()).collect();
+            return Err(Error::LossNotFinite { step, class: class_loss, boxes: box_loss, images: names.join(", ") });
+        }
+        optimizer.step(&model.parameters, &gradients, learning_rate)?;
+        engine.update_running_statistics()?;
+        Ok(Step {
+            epoch,
+            step,
+            images: batch.images.len(),
+            class_loss,
+            box_loss,
+            gradient_norm: norm,
+            learning_rate,
+            num_foreground: targets.num_foreground.iter().sum(),
+        })
+    }
+}
+
+impl Sums {
+    fn add(&mut self, step: &Step) {
+        self.steps += 1;
+        self.class_loss += f64::from(step.class_loss);
+        self.box_loss += f64::from(step.box_loss);
+    }
+
+    fn summary(&self, epoch: usize, waited: std::time::Duration, ap: Option<f64>) -> EpochSummary {
+        let steps = self.steps.max(1) as f64;
+        EpochSummary { epoch, class_loss: self.class_loss / steps, box_loss: self.box_loss / steps, waited, ap }
+    }
+}
+
+/// One JSON object a line and epoch.
+struct Metrics {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Metrics {
+    fn create(path: PathBuf) -> Result<Self> {
+        let file = fs::File::create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        Ok(Self { path, file })
+    }
+
+    fn append(&mut self, epoch: &EpochSummary, learning_rate: f64) -> Result<()> {
+        let EpochSummary { epoch, class_loss, box_loss, waited, ap } = epoch;
+        let line = json!({
+            "epoch": epoch, "class_loss": class_loss, "box_loss": box_loss, "learning_rate": learning_rate,
+            "waited_seconds": waited.as_secs_f64(), "AP": ap,
+        });
+        writeln!(self.file, "{line}").map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+}
+
+impl std::fmt::Debug for Training {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let output: &Path = &self.output;
+        f.debug_struct("Training").field("images", &self.train.len()).field("output", &output).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,299 @@
+//! Parity with torchvision: features, logits, deltas, anchors, detections, losses and gradients of three models.
+//!
+//! The reference was computed in f64 by torchvision 0.29.2 with weights and images that are pure functions of their names, so
+//! no weight file is needed: `seed = FNV-1a(name)`, `z = splitmix64(seed, i)`, `u = (z >> 40) / 2^24`,
+//! `value = f32(offset + scale (2 u - 1))` with offset and scale by the kind of parameter. `X_samples` holds every step-th
+//! element of X flattened in torch's order, step = max(1, count / n).
+
+use candle_core::{Device, Tensor};
+use retinanet::{Config, DetectionLoss, Detector, GroundTruth, Model, Network, Targets};
+use retinanet_anchors::{BBox, Detection, ImageSize, Pyramid};
+use retinanet_annotations::Class;
+use retinanet_data::{Batch, FloatImage};
+use retinanet_ops::network::InferenceEngine;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// The i-th number in [0, 1) of a name.
+fn uniform(seed: u64, i: u64) -> f64 {
+    let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    (z >> 40) as f64 / f64::from(1 << 24)
+}
+
+/// A model of the fixture.
+struct Case {
+    name: &'static str,
+    is_basic: bool,
+    class_gain: f64,
+    num_classes: usize,
+    preset: &'static str,
+    assignments: &'static [&'static str],
+}
+
+const CASES: [Case; 3] = [
+    Case {
+        name: "r18_v1",
+        is_basic: true,
+        class_gain: 2.0,
+        num_classes: 12,
+        preset: "torchvision_r50_v1",
+        // torchvision's own constructor freezes no stage; its frozen norms are all that is not trained.
+        assignments: &["backbone.depth=r18", "backbone.frozen_stages=0", "preprocessing.min_size=256", "preprocessing.max_size=320"],
+    },
+    Case {
+        name: "r50_v1",
+        is_basic: false,
+        class_gain: 0.85,
+        num_classes: 91,
+        preset: "torchvision_r50_v1",
+        assignments: &["backbone.frozen_stages=0", "preprocessing.min_size=320", "preprocessing.max_size=512"],
+    },
+    Case {
+        name: "r50_v2",
+        is_basic: false,
+        class_gain: 0.7,
+        num_classes: 91,
+        preset: "torchvision_r50_v2",
+        assignments: &["preprocessing.min_size=320", "preprocessing.max_size=512"],
+    },
+];
+
+impl Case {
+    fn config(&self) -> Config {
+        let assignments: Vec<String> = self.assignments.iter().map(|&a| a.to_owned()).collect();
+        Config::parse(Config::preset_text(self.preset).expect("a preset"), &assignments).expect("a configuration")
+    }
+
+    fn offset_and_scale(&self, name: &str, shape: &[usize]) -> (f64, f64) {
+        let leaf = name.rsplit('.').next().unwrap_or(name);
+        match (leaf, shape) {
+            ("running_mean", _) => (0.0, 0.1),
+            ("running_var", _) => (1.0, 0.5),
+            (_, [_, channels, height, width]) => {
+                let gain = if name.ends_with("cls_logits.weight") {
+                    self.class_gain
+                } else if name.ends_with("bbox_reg.weight") {
+                    0.1
+                } else if name.contains("_blocks.") && !name.contains("extra") {
+                    0.2
+                } else {
+                    1.0
+                };
+                (0.0, gain * (6.0 / (channels * height * width) as f64).sqrt())
+            }
+            _ if name.ends_with("cls_logits.bias") => (-4.6, 0.1),
+            ("weight", _) if name.contains(".bn3.") || (name.contains(".bn2.") && self.is_basic) => (0.3, 0.1),
+            ("weight", _) => (1.0, 0.2),
+            _ => (0.0, 0.1),
+        }
+    }
+
+    fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let network = Network::new(&self.config(), self.num_classes).expect("a network");
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let (offset, scale) = self.offset_and_scale(&name, &shape);
+            let seed = fnv1a(&name);
+            let count: usize = shape.iter().product();
+            let mut values: Vec<f32> = (0..count as u64).map(|i| (offset + scale * (2.0 * uniform(seed, i) - 1.0)) as f32).collect();
+            if name.ends_with("cls_logits.weight") {
+                // Odd input channels are minus the even ones before them.
+                let area = shape[2] * shape[3];
+                for pair in values.chunks_exact_mut(2 * area) {
+                    let (even, odd) = pair.split_at_mut(area);
+                    odd.iter_mut().zip(even).for_each(|(odd, even)| *odd = -*even);
+                }
+            }
+            (name, Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor"))
+        };
+        network.expected_shapes().into_iter().map(tensor).collect()
+    }
+}
+
+/// Reference numbers of one case.
+struct Golden {
+    tensors: std::collections::HashMap<String, Tensor>,
+    meta: Value,
+}
+
+impl Golden {
+    fn read(name: &str) -> Self {
+        let path = format!("{}/tests/goldens/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("a header");
+        let meta = &metadata.metadata().as_ref().expect("metadata")["meta"];
+        Self { meta: serde_json::from_str(meta).expect("JSON"), tensors: candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors") }
+    }
+
+    fn floats(&self, key: &str) -> Vec<f32> {
+        self.tensors[key].flatten_all().and_then(|t| t.to_vec1()).unwrap_or_else(|e| panic!("{key}: {e}"))
+    }
+
+    fn boxes(&self, key: &str) -> Vec<BBox> {
+        self.floats(key).as_chunks::<4>().0.iter().map(|&corners| BBox::from(corners)).collect()
+    }
+
+    fn labels(&self, key: &str) -> Vec<usize> {
+        let labels: Vec<i64> = self.tensors[key].to_vec1().expect("labels");
+        labels.into_iter().map(|label| usize::try_from(label).expect("a class")).collect()
+    }
+
+    fn sizes(&self) -> Vec<ImageSize> {
+        let sizes = self.meta["sizes"].as_array().expect("sizes");
+        let number = |v: &Value| v.as_u64().expect("pixels") as usize;
+        sizes.iter().map(|size| ImageSize::new(number(&size[1]), number(&size[0]))).collect()
+    }
+}
+
+fn image(k: usize, size: ImageSize) -> FloatImage {
+    let seed = fnv1a(&format!("image{k}"));
+    let mut pixels = Vec::with_capacity(3 * size.width * size.height);
+    for y in 0..size.height {
+        for x in 0..size.width {
+            for c in 0..3 {
+                let i = ((c * size.height + y) * size.width + x) as u64;
+                let (fx, fy, fc) = (x as f64, y as f64, c as f64);
+                pixels.push((0.5 + 0.3 * (fx / 17.0 + fc).sin() * (fy / 23.0 - fc).cos() + 0.2 * (2.0 * uniform(seed, i) - 1.0)) as f32);
+            }
+        }
+    }
+    FloatImage { size, pixels }
+}
+
+/// Norm of the difference over norm of the reference, on every step-th element of `values`.
+#[track_caller]
+fn check(what: &str, values: &[f32], reference: &[f32], n: usize, limit: f64) {
+    let step = (values.len() / n).max(1);
+    let found: Vec<f32> = values.iter().step_by(step).copied().collect();
+    assert_eq!(found.len(), reference.len(), "{what}: samples");
+    let difference: f64 = found.iter().zip(reference).map(|(&a, &b)| f64::from(a - b).powi(2)).sum();
+    let norm: f64 = reference.iter().map(|&b| f64::from(b).powi(2)).sum();
+    let error = (difference / norm).sqrt();
+    println!("{what}: relative error {error:.2e}");
+    assert!(error <= limit, "{what}: expected a relative error of at most {limit}, found {error:.3e}");
+}
+
+/// `[N, H, W, C]` flattened in torch's order.
+fn nchw(tensor: &Tensor) -> Vec<f32> {
+    tensor.permute((0, 3, 1, 2)).and_then(|t| t.flatten_all()?.to_vec1()).expect("four axes")
+}
+
+/// All levels `[N, R, C]` joined along R and flattened.
+fn joined(levels: &Pyramid<Tensor>) -> Vec<f32> {
+    Tensor::cat(levels.values(), 1).and_then(|t| t.flatten_all()?.to_vec1()).expect("levels of one batch")
+}
+
+fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Batch) {
+    let pixels = Tensor::from_slice(&batch.pixels, (batch.images.len(), batch.padded.height, batch.padded.width, 3), &Device::Cpu).expect("a batch");
+    check("input", &nchw(&pixels), &golden.floats("input_samples"), 4096, 1e-6);
+
+    let model = &detector.model;
+    let (stages, pyramid) = model.network.features(&mut InferenceEngine::new(&model.parameters), &pixels).expect("features");
+    let stages = stages.iter().skip(1).map(|(level, stage)| (format!("c{}", level.number()), stage));
+    let levels = pyramid.iter().map(|(level, features)| (format!("p{}", level.number()), features));
+    for (name, features) in stages.chain(levels) {
+        check(&format!("{} {name}", case.name), &nchw(features), &golden.floats(&format!("{name}_samples")), 2048, 1e-4);
+    }
+
+    let predictions = model.predict(&pixels).expect("predictions");
+    check("class logits", &joined(&predictions.class_logits), &golden.floats("class_logits_samples"), 8192, 1e-4);
+    check("box deltas", &joined(&predictions.box_deltas), &golden.floats("box_deltas_samples"), 4096, 1e-4);
+
+    let anchors = model.network.anchors(batch.padded, &predictions.grids).expect("anchors").into_values().concat();
+    assert_eq!(Some(anchors.len() as u64), golden.meta["num_anchors"].as_u64());
+    assert_eq!(anchors[..27], golden.boxes("anchors_head")[..]);
+    assert_eq!(anchors[anchors.len() - 27..], golden.boxes("anchors_tail")[..]);
+    let left: Vec<f32> = anchors.iter().map(|anchor| anchor.x0).step_by((anchors.len() / 2048).max(1)).collect();
+    assert_eq!(left, golden.floats("anchors_samples"));
+
+    let detections = detector.detect_prepared(batch).expect("detections");
+    for (k, found) in detections.iter().enumerate() {
+        let (boxes, scores) = (golden.boxes(&format!("detections{k}_boxes")), golden.floats(&format!("detections{k}_scores")));
+        let labels = golden.labels(&format!("detections{k}_labels"));
+        assert_eq!(found.len(), boxes.len(), "{} image {k}: number of detections", case.name);
+        let mut free = vec![true; found.len()];
+        for ((bbox, score), label) in boxes.iter().zip(&scores).zip(&labels) {
+            // A box that was clipped to nothing overlaps nothing, itself neither: its corners are compared.
+            let is_close = |other: &BBox| other.to_array().iter().zip(bbox.to_array()).all(|(a, b)| (a - b).abs() < 0.01);
+            let is_same = |d: &Detection| {
+                let overlaps = if bbox.area() > 0.0 { d.bbox.iou(bbox) > 0.99 } else { is_close(&d.bbox) };
+                d.label == *label && (d.score - score).abs() <= 2e-4 && overlaps
+            };
+            let twin = (0..found.len()).find(|&i| free[i] && is_same(&found[i]));
+            let twin = twin.unwrap_or_else(|| panic!("{} image {k}: {bbox:?} class {label} score {score} is not found", case.name));
+            free[twin] = false;
+        }
+    }
+}
+
+fn check_training(case: &Case, golden: &Golden, detector: &Detector, batch: &Batch) {
+    let Detector { config, model, .. } = detector;
+    let pixels = Tensor::from_slice(&batch.pixels, (batch.images.len(), batch.padded.height, batch.padded.width, 3), &Device::Cpu).expect("a batch");
+    let (predictions, _engine) = model.predict_for_training(&pixels).expect("predictions");
+    let ground_truth: Vec<GroundTruth> = batch
+        .images
+        .iter()
+        .enumerate()
+        .map(|(k, image)| {
+            let x = image.resized.width as f32 / image.original.width as f32;
+            let y = image.resized.height as f32 / image.original.height as f32;
+            let boxes = golden.boxes(&format!("targets{k}_boxes")).iter().map(|bbox| bbox.scale(x, y)).collect();
+            GroundTruth { boxes, classes: golden.labels(&format!("targets{k}_labels")) }
+        })
+        .collect();
+    let anchors = model.network.anchors(batch.padded, &predictions.grids).expect("anchors");
+    let targets = Targets::new(&config.matcher, &anchors, &ground_truth).expect("targets");
+    let losses = DetectionLoss::new(config.loss.clone(), config.box_coder).forward(&predictions, &targets, &anchors, 0).expect("losses");
+    for (name, loss) in [("loss_classification", &losses.class), ("loss_box_regression", &losses.r#box)] {
+        check(name, &[loss.to_scalar::<f32>().expect("a scalar")], &golden.floats(name), 1, 1e-4);
+    }
+
+    let gradients = losses.total.backward().expect("gradients");
+    let norms = golden.meta["grad_norms"].as_object().expect("norms");
+    assert!(norms.len() > 50, "{}: {} gradients", case.name, norms.len());
+    for (name, norm) in norms {
+        let variable = model.parameters.variable(name).expect("torchvision's name");
+        let gradient = gradients.get(variable).unwrap_or_else(|| panic!("{name}: no gradient"));
+        let gradient: Vec<f32> = gradient.flatten_all().and_then(|t| t.to_vec1()).expect("values");
+        let found = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let expected = norm.as_f64().expect("a number");
+        assert!((found / expected - 1.0).abs() <= 1e-3, "{} norm of the gradient of {name}: expected {expected}, found {found}", case.name);
+        if golden.tensors.contains_key(&format!("grad.{name}")) {
+            check(&format!("gradient of {name}"), &gradient, &golden.floats(&format!("grad.{name}")), 256, 1e-3);
+        }
+    }
+}
+
+#[track_caller]
+fn check_case(case: &Case) {
+    let golden = Golden::read(case.name);
+    let config = case.config();
+    let images: Vec<FloatImage> = golden.sizes().into_iter().enumerate().map(|(k, size)| image(k, size)).collect();
+    let batch = config.preprocessing.batch(&images.iter().map(FloatImage::view).collect::<Vec<_>>()).expect("a batch");
+    let model = Model::with_tensors(&config, case.num_classes, case.tensors()).expect("all tensors by torchvision's names");
+    let classes = (0..case.num_classes as i64).map(|id| Class { category_id: id, name: id.to_string() }).collect();
+    let detector = Detector { config, classes, model };
+    check_inference(case, &golden, &detector, &batch);
+    check_training(case, &golden, &detector, &batch);
+}
+
+#[test]
+fn resnet18_v1() {
+    check_case(&CASES[0]);
+}
+
+#[test]
+fn resnet50_v1() {
+    check_case(&CASES[1]);
+}
+
+#[test]
+fn resnet50_v2() {
+    check_case(&CASES[2]);
+}
