@@ -123,7 +123,8 @@ impl AnnotationSet {
         let renumber = |classes: &[Class], images: &mut [AnnotatedImage]| {
             let map: Vec<usize> = classes.iter().map(|class| positions[&class.category_id]).collect();
             for annotation in images.iter_mut().flat_map(|image| &mut image.annotations) {
-                annotation.class_idx = map[annotation.class_idx];
+                // An index past the classes, in a set made by hand, stays past them.
+                annotation.class_idx = map.get(annotation.class_idx).copied().unwrap_or(usize::MAX);
             }
         };
         let mut images = other.images;
