@@ -100,13 +100,15 @@ fn upsampling_takes_the_floor() -> Result<()> {
     Ok(())
 }
 
+type Op<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
 #[test]
 fn relu_passes_nothing_at_zero() -> Result<()> {
     let values = tensor(&[-1.0, 0.0, 2.0, -0.0], &[1, 1, 4, 1]);
     let one = Tensor::ones(1, DType::F32, &Device::Cpu)?;
     let zero = one.zeros_like()?;
     let kernel = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
-    let ops: [&dyn Fn(&Tensor) -> Result<Tensor>; 3] = [
+    let ops: [Op; 3] = [
         &|x| conv2d(x, &kernel, Some(&zero), Conv2d::default(), Activation::Relu),
         &|x| channel_affine(x, &one, &zero, Activation::Relu),
         &|x| add(x, &x.zeros_like()?, Activation::Relu),

@@ -7,7 +7,7 @@ use reference::{assert_close, numbers, place};
 use retinanet_ops::kernels::cpu::*;
 use retinanet_ops::kernels::{Activation, ImageShape, PoolShape};
 
-const CHANNELS: [usize; 7] = [1, 3, 5, 16, 17, 64, 70];
+const CHANNELS: [usize; 7] = [1, 3, 5, 16, 17, 64, 260];
 
 fn to<T: Element>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&value| T::from_f64(value)).collect()

@@ -7,8 +7,9 @@ use crate::kernels::Activation;
 
 /// Pixels of one task.
 const CHUNK_PIXELS: usize = 256;
-/// Channels worked on together: their sums and coefficients stay in registers and the first-level cache.
-const BLOCK: usize = 64;
+/// Channels worked on together: their sums and coefficients stay in the first-level cache, and few enough passes are
+/// made that memory is read in order.
+const BLOCK: usize = 256;
 
 /// Pixels and channels; coefficients and sums are per group of pixels (an image, or all of them).
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,14 @@
 
 use super::tasks::{SharedMut, for_each};
 use super::{Element, Isa};
-use crate::kernels::PoolShape;
+use crate::kernels::{ImageShape, PoolShape};
 use std::ops::Range;
 
 /// Channels worked on together.
 const BLOCK: usize = 16;
+const WITHIN: &str = "a block of channels lies within its pixel";
+/// Input rows of one task of the gradient.
+const BAND_ROWS: usize = 16;
 
 /// The input rows (or columns) of one window, without the padding.
 fn window(place: usize, shape: &PoolShape, len: usize) -> Range<usize> {
@@ -19,7 +22,8 @@ fn window(place: usize, shape: &PoolShape, len: usize) -> Range<usize> {
 fn exceeds<T: Element>(value: T, max: T) -> bool {
     #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
     let is_nan = value != value;
-    value > max || is_nan
+    // Without a branch, so that it is vectorised.
+    (value > max) | is_nan
 }
 
 /// The maximum of each window and channel; padding counts as minus infinity.
@@ -65,73 +69,94 @@ pub fn max_pool2d_gradient<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y_g
     let (input, output) = (shape.input(), shape.output());
     assert!(x.len() == input.len() && x_gradient.len() == input.len(), "max pool gradient: input");
     assert_eq!(y_gradient.len(), output.len(), "max pool gradient: output gradient");
-    let blocks = input.channels.div_ceil(BLOCK);
+    let bands = input.height.div_ceil(BAND_ROWS);
+    let row_len = input.width * input.channels;
     let shared = SharedMut::new(x_gradient);
-    // Windows overlap, so a task has a block of an image's channels to itself.
-    for_each(input.batch * blocks, |task_idx| {
-        let (image, channel) = (task_idx / blocks, task_idx % blocks * BLOCK);
-        let count = BLOCK.min(input.channels - channel);
+    for_each(input.batch * bands, |task_idx| {
+        let (image, first) = (task_idx / bands, task_idx % bands * BAND_ROWS);
+        let rows = first..input.height.min(first + BAND_ROWS);
+        // SAFETY: each task has its own band of an image.
+        let gradient = unsafe { shared.slice((image * input.height + rows.start) * row_len, rows.len() * row_len) };
         isa.run(|| {
-            if count == BLOCK {
-                gradient_block::<T, BLOCK>(shape, image, channel, x, y_gradient, &shared);
-            } else {
-                for channel in channel..channel + count {
-                    gradient_block::<T, 1>(shape, image, channel, x, y_gradient, &shared);
-                }
-            }
+            gradient.fill(T::ZERO);
+            let band = Band { image, rows, gradient };
+            gradient_band(shape, band, x, y_gradient);
         });
     });
 }
 
-#[inline(always)]
-fn gradient_block<T: Element, const N: usize>(
-    shape: &PoolShape,
+/// Rows of an image and their gradient.
+struct Band<'a, T> {
     image: usize,
+    rows: Range<usize>,
+    gradient: &'a mut [T],
+}
+
+/// Visits the windows that touch a band; those at its ends are visited for the next band again.
+#[inline(always)]
+fn gradient_band<T: Element>(shape: &PoolShape, mut band: Band<T>, x: &[T], y_gradient: &[T]) {
+    let (input, output) = (shape.input(), shape.output());
+    let x = &x[band.image * input.height * input.width * input.channels..];
+    for out_row in 0..output.height {
+        let rows = window(out_row, shape, input.height);
+        if rows.end <= band.rows.start || rows.start >= band.rows.end {
+            continue;
+        }
+        for out_column in 0..output.width {
+            let columns = window(out_column, shape, input.width);
+            let start = ((band.image * output.height + out_row) * output.width + out_column) * output.channels;
+            let y_gradient = &y_gradient[start..start + output.channels];
+            let whole = output.channels / BLOCK * BLOCK;
+            for channel in (0..whole).step_by(BLOCK) {
+                gradient_window::<T, BLOCK>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+            }
+            for channel in whole..output.channels {
+                gradient_window::<T, 1>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+            }
+        }
+    }
+}
+
+/// Gives the gradients of `N` channels of one window to the first maxima, where those lie in the band.
+#[inline(always)]
+fn gradient_window<T: Element, const N: usize>(
+    input: &ImageShape,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
     channel: usize,
     x: &[T],
     y_gradient: &[T],
-    x_gradient: &SharedMut<T>,
+    band: &mut Band<T>,
 ) {
-    let (input, output) = (shape.input(), shape.output());
-    let place =
-        |row: usize, column: usize| ((image * input.height + row) * input.width + column) * input.channels + channel;
-    // SAFETY: this task alone has these channels of this image.
-    let gradient_at = |place: usize| unsafe { x_gradient.slice(place, N) };
-    for row in 0..input.height {
-        for column in 0..input.width {
-            gradient_at(place(row, column)).fill(T::ZERO);
+    let place = |row: usize, column: usize| (row * input.width + column) * input.channels + channel;
+    let (mut max, mut winner) = ([T::NEG_INFINITY; N], [0u32; N]);
+    let mut tap = 0;
+    for row in rows.clone() {
+        for column in columns.clone() {
+            let start = place(row, column);
+            let values = x[start..].first_chunk::<N>().expect(WITHIN);
+            for idx in 0..N {
+                let wins = exceeds(values[idx], max[idx]);
+                max[idx] = if wins { values[idx] } else { max[idx] };
+                winner[idx] = if wins { tap } else { winner[idx] };
+            }
+            tap += 1;
         }
     }
-    for out_row in 0..output.height {
-        let rows = window(out_row, shape, input.height);
-        for out_column in 0..output.width {
-            let columns = window(out_column, shape, input.width);
-            let (mut max, mut winner) = ([T::NEG_INFINITY; N], [0u32; N]);
-            let mut tap = 0;
-            for row in rows.clone() {
-                for column in columns.clone() {
-                    let start = place(row, column);
-                    let values = &x[start..start + N];
-                    for idx in 0..N {
-                        let wins = exceeds(values[idx], max[idx]);
-                        max[idx] = if wins { values[idx] } else { max[idx] };
-                        winner[idx] = if wins { tap } else { winner[idx] };
-                    }
-                    tap += 1;
-                }
+    let y_gradient = y_gradient[channel..].first_chunk::<N>().expect(WITHIN);
+    let mut tap = 0;
+    for row in rows.clone() {
+        if !band.rows.contains(&row) {
+            tap += columns.len() as u32;
+            continue;
+        }
+        for column in columns.clone() {
+            let start = place(row - band.rows.start, column);
+            let out = band.gradient[start..].first_chunk_mut::<N>().expect(WITHIN);
+            for idx in 0..N {
+                out[idx] += if winner[idx] == tap { y_gradient[idx] } else { T::ZERO };
             }
-            let start = ((image * output.height + out_row) * output.width + out_column) * output.channels + channel;
-            let gradient = &y_gradient[start..start + N];
-            let mut tap = 0;
-            for row in rows.clone() {
-                for column in columns.clone() {
-                    let out = gradient_at(place(row, column));
-                    for idx in 0..N {
-                        out[idx] += if winner[idx] == tap { gradient[idx] } else { T::ZERO };
-                    }
-                    tap += 1;
-                }
-            }
+            tap += 1;
         }
     }
 }
