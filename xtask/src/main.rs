@@ -1,2 +1,55 @@
-//! Chores of the workspace.
-fn main() {}
+//! Chores of the workspace, one file a command: `cargo xtask --help`.
+
+mod bench;
+mod ci;
+mod date;
+mod machine;
+mod readme;
+mod results;
+mod sizes;
+mod structure;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Chores of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every check except the tests, cheapest first; stops at the first that fails.
+    Ci,
+    /// Compare the dependencies among the crates with the layers they belong to.
+    Structure,
+    /// Check that the README's quick start is the two promised commands.
+    Readme,
+    /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::of_this_program();
+    let outcome = match arguments.command {
+        Command::Ci => ci::run(&workspace),
+        Command::Structure => structure::run(&workspace),
+        Command::Readme => readme::run(&workspace),
+        Command::Bench(arguments) => bench::run(&workspace, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask ci`: every check except the tests, cheapest first.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::workspace::{Workspace, run_shown};
+use crate::{readme, structure};
+
+struct Step {
+    name: &'static str,
+    /// What to do when it fails.
+    remedy: &'static str,
+    check: fn(&Workspace) -> Result<()>,
+}
+
+const STEPS: [Step; 5] = [
+    Step {
+        name: "structure",
+        remedy: "take the dependency out, or change the table in xtask/src/structure.rs and say why in the README",
+        check: structure::run,
+    },
+    Step { name: "readme", remedy: "bring the README's `## Quick start` back to the two commands", check: readme::run },
+    Step { name: "formatting", remedy: "run `cargo fmt --all`", check: formatting },
+    Step {
+        name: "clippy",
+        remedy: "fix what it says; `cargo clippy --release --workspace --all-targets` repeats it",
+        check: clippy,
+    },
+    Step {
+        name: "documentation",
+        remedy: "fix what it says; `cargo doc --release --workspace --no-deps` repeats it",
+        check: documentation,
+    },
+];
+
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let started = Instant::now();
+    for (idx, step) in STEPS.iter().enumerate() {
+        println!("[{}/{}] {}", idx + 1, STEPS.len(), step.name);
+        let step_started = Instant::now();
+        let outcome = (step.check)(workspace);
+        let took = seconds(step_started.elapsed());
+        if let Err(error) = outcome {
+            println!("[{}/{}] {}: failed after {took}", idx + 1, STEPS.len(), step.name);
+            return Err(anyhow!("{}: {error:#}\nwhat to do: {}", step.name, step.remedy));
+        }
+        println!("[{}/{}] {}: passed in {took}", idx + 1, STEPS.len(), step.name);
+    }
+    println!("ci: all {} checks passed in {}", STEPS.len(), seconds(started.elapsed()));
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn formatting(workspace: &Workspace) -> Result<()> {
+    run_shown(workspace.cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    // Benches are among the targets, so they compile too.
+    run_shown(workspace.cargo(&[
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn documentation(workspace: &Workspace) -> Result<()> {
+    // Of the release profile, so that it builds on what clippy has checked already.
+    let mut command = workspace.cargo(&["doc", "--release", "--workspace", "--no-deps", "--quiet"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run_shown(command)
+}
