@@ -24,6 +24,10 @@ enum Status {
 }
 
 fn main() -> ExitCode {
+    // candle's own pool waits by spinning, which takes the cores from the kernels that do the work; what it is left with
+    // here is bound by memory and as fast on one thread.
+    // SAFETY: no other thread runs yet.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     let cli = Cli::parse();
     match run(cli) {
         Ok(Status::Done) => ExitCode::SUCCESS,

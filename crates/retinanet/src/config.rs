@@ -175,7 +175,8 @@ impl Config {
             let (field, expected, found) = (field.to_owned(), expected.to_owned(), found.to_string());
             if holds { Ok(()) } else { Err(ConfigError::Value { field, expected, found }) }
         };
-        let TrainConfig { epochs, batch, learning_rate, reference_batch, schedule, clip_norm, validate_every, .. } = &self.train;
+        let TrainConfig { epochs, batch, learning_rate, reference_batch, schedule, clip_norm, validate_every, .. } =
+            &self.train;
         check(*epochs > 0, "train.epochs", "at least 1", epochs)?;
         check(*batch > 0, "train.batch", "at least 1", batch)?;
         check(*reference_batch > 0, "train.reference_batch", "at least 1", reference_batch)?;
@@ -184,10 +185,20 @@ impl Config {
         if let Some(norm) = clip_norm {
             check(*norm > 0.0, "train.clip_norm", "above 0, or left out", norm)?;
         }
-        check((0.0..=1.0).contains(&schedule.warmup.factor), "train.schedule.warmup.factor", "within [0, 1]", &schedule.warmup.factor)?;
+        check(
+            (0.0..=1.0).contains(&schedule.warmup.factor),
+            "train.schedule.warmup.factor",
+            "within [0, 1]",
+            &schedule.warmup.factor,
+        )?;
         if let Decay::Step { milestones, .. } = &schedule.decay {
             for milestone in milestones {
-                check((0.0..=1.0).contains(milestone), "train.schedule.decay.step.milestones", "shares of the training within [0, 1]", milestone)?;
+                check(
+                    (0.0..=1.0).contains(milestone),
+                    "train.schedule.decay.step.milestones",
+                    "shares of the training within [0, 1]",
+                    milestone,
+                )?;
             }
         }
         if let OptimizerConfig::Sgd { momentum, .. } = self.train.optimizer {
@@ -197,8 +208,18 @@ impl Config {
             check(beta > 0.0, "loss.box.smooth_l1.beta", "above 0", &beta)?;
         }
         let post = &self.post_processing;
-        check((0.0..1.0).contains(&post.score_threshold), "post_processing.score_threshold", "within [0, 1)", &post.score_threshold)?;
-        check((0.0..=1.0).contains(&post.nms_iou_threshold), "post_processing.nms_iou_threshold", "within [0, 1]", &post.nms_iou_threshold)?;
+        check(
+            (0.0..1.0).contains(&post.score_threshold),
+            "post_processing.score_threshold",
+            "within [0, 1)",
+            &post.score_threshold,
+        )?;
+        check(
+            (0.0..=1.0).contains(&post.nms_iou_threshold),
+            "post_processing.nms_iou_threshold",
+            "within [0, 1]",
+            &post.nms_iou_threshold,
+        )?;
         let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
         self.preprocessing.validate().map_err(|e| message(&e))?;
         self.train.augmentation.validate().map_err(|e| message(&e))?;
@@ -211,7 +232,8 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> 
     let error = |expected: String| ConfigError::Assignment { assignment: assignment.to_owned(), expected };
     let (path, value) = assignment.split_once('=').ok_or_else(|| error("key=value".to_owned()))?;
     let value = value.trim();
-    let parsed: Option<toml::Value> = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+    let parsed: Option<toml::Value> =
+        toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
     // A number may start with its point, as people type it.
     let parsed = parsed.or_else(|| value.parse::<f64>().ok().map(toml::Value::Float));
     let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
@@ -248,10 +270,14 @@ mod tests {
     #[test]
     fn assignments_are_merged_before_reading() -> Result<(), ConfigError> {
         let text = Config::preset_text("paper_r50")?;
-        let set = |assignments: &[&str]| Config::parse(text, &assignments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
+        let set =
+            |assignments: &[&str]| Config::parse(text, &assignments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
         assert_eq!(set(&["train.learning_rate=1", "train.seed=7"])?.train.learning_rate, 1.0);
         assert_eq!(set(&["loss.box_weight=.5"])?.loss.box_weight, 0.5);
-        assert_eq!(set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth, retinanet_backbone::ResNetDepth::R34);
+        assert_eq!(
+            set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth,
+            retinanet_backbone::ResNetDepth::R34
+        );
         let adamw = set(&["train.optimizer={ adamw = { weight_decay = 0.05, norm_weight_decay = 0.0 } }"])?;
         assert_eq!(adamw.train.optimizer, OptimizerConfig::Adamw { weight_decay: 0.05, norm_weight_decay: 0.0 });
         Ok(())

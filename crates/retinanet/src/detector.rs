@@ -38,14 +38,21 @@ impl Detector {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = weights::read(path)?;
-        if file.metadata.contains_key(CONFIG) { Self::from_checkpoint(path, file) } else { Self::from_torchvision(file) }
+        if file.metadata.contains_key(CONFIG) {
+            Self::from_checkpoint(path, file)
+        } else {
+            Self::from_torchvision(file)
+        }
     }
 
     fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {
         let metadata = |key: &'static str, message: String| Error::Metadata { path: path.to_owned(), key, message };
         let text = file.metadata.get(CONFIG).map(String::as_str).unwrap_or_default();
         let config = Config::parse(text, &[]).map_err(|e| metadata(CONFIG, e.to_string()))?;
-        let classes = file.metadata.get(CLASSES).ok_or_else(|| metadata(CLASSES, "expected a list of classes, found none".to_owned()))?;
+        let classes = file
+            .metadata
+            .get(CLASSES)
+            .ok_or_else(|| metadata(CLASSES, "expected a list of classes, found none".to_owned()))?;
         let classes: Vec<Class> = serde_json::from_str(classes).map_err(|e| metadata(CLASSES, e.to_string()))?;
         let model = Model::with_tensors(&config, classes.len(), file.tensors)?;
         Ok(Self { config, classes, model })
@@ -62,8 +69,12 @@ impl Detector {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let tensors: BTreeMap<String, Tensor> =
-            self.model.parameters.iter().map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor())).collect();
+        let tensors: BTreeMap<String, Tensor> = self
+            .model
+            .parameters
+            .iter()
+            .map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor()))
+            .collect();
         let classes = serde_json::to_string(&self.classes).expect("numbers and strings have a form in JSON");
         let metadata = BTreeMap::from([
             ("format".to_owned(), "retinanet".to_owned()),
@@ -101,7 +112,8 @@ impl Detector {
         let predictions = self.model.predict(&batch_tensor(batch)?)?;
         let anchors = self.model.network.anchors(batch.padded, &predictions.grids)?;
         let sizes: Vec<ImageSize> = batch.images.iter().map(|image| image.resized).collect();
-        let mut detections = self.config.post_processing.detections(&predictions, &anchors, &self.config.box_coder, &sizes)?;
+        let mut detections =
+            self.config.post_processing.detections(&predictions, &anchors, &self.config.box_coder, &sizes)?;
         for (image, detections) in batch.images.iter().zip(&mut detections) {
             for detection in detections {
                 detection.bbox = image.to_original(&detection.bbox);

@@ -52,7 +52,9 @@ pub enum Error {
     #[error("data: {0}")]
     Data(String),
     /// The loss stopped being a number. The last checkpoint is as it was.
-    #[error("step {step}: loss: expected a finite number, found class {class} box {boxes}; images {images}; usual causes: a learning rate too high for the batch (halve train.learning_rate), no warm-up, no train.clip_norm")]
+    #[error(
+        "step {step}: loss: expected a finite number, found class {class} box {boxes}; images {images}; usual causes: a learning rate too high for the batch (halve train.learning_rate), no warm-up, no train.clip_norm"
+    )]
     LossNotFinite {
         /// Optimiser step, from 0.
         step: usize,

@@ -54,11 +54,17 @@ fn category_ids(detector: &[Class], dataset: &[Class]) -> Result<Vec<Option<i64>
     let by_name = |class: &Class| dataset.iter().find(|other| other.name == class.name);
     let by_id = |class: &Class| dataset.iter().find(|other| other.category_id == class.category_id);
     let is_named = detector.iter().any(|class| class.name != class.category_id.to_string());
-    let found = detector.iter().map(|class| if is_named { by_name(class) } else { by_id(class) }.map(|class| class.category_id));
+    let found = detector
+        .iter()
+        .map(|class| if is_named { by_name(class) } else { by_id(class) }.map(|class| class.category_id));
     let found: Vec<Option<i64>> = found.collect();
     if found.iter().all(Option::is_none) {
         let names = |classes: &[Class]| classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::Data(format!("classes: expected some of the model's ({}), found {}", names(detector), names(dataset))));
+        return Err(Error::Data(format!(
+            "classes: expected some of the model's ({}), found {}",
+            names(detector),
+            names(dataset)
+        )));
     }
     Ok(found)
 }
@@ -74,7 +80,10 @@ mod tests {
     #[test]
     fn classes_are_matched_by_name_and_nameless_ones_by_id() -> Result<()> {
         let data = [class(3, "cat"), class(7, "dog")];
-        assert_eq!(category_ids(&[class(0, "dog"), class(1, "cow"), class(2, "cat")], &data)?, [Some(7), None, Some(3)]);
+        assert_eq!(
+            category_ids(&[class(0, "dog"), class(1, "cow"), class(2, "cat")], &data)?,
+            [Some(7), None, Some(3)]
+        );
         assert_eq!(category_ids(&[class(0, "0"), class(3, "3")], &data)?, [None, Some(3)]);
         let message = category_ids(&[class(0, "bird")], &data).expect_err("no class in common").to_string();
         assert!(message.contains("bird") && message.contains("cat, dog"), "{message}");

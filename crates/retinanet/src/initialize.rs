@@ -45,14 +45,27 @@ mod tests {
     use super::*;
 
     fn spec(initialization: Initialization) -> ParameterSpec {
-        ParameterSpec { name: "w".to_owned(), shape: vec![64, 32, 3, 3], kind: ParameterKind::Weight, trainable: true, initialization, start: 0.0 }
+        ParameterSpec {
+            name: "w".to_owned(),
+            shape: vec![64, 32, 3, 3],
+            kind: ParameterKind::Weight,
+            trainable: true,
+            initialization,
+            start: 0.0,
+        }
     }
 
     #[track_caller]
     fn check(initialization: Initialization, deviation: f64) -> Vec<f32> {
-        let values = initialize(&spec(initialization), 1).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).expect("a small weight");
+        let values = initialize(&spec(initialization), 1)
+            .and_then(|t| t.flatten_all()?.to_vec1::<f32>())
+            .expect("a small weight");
         let variance = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
-        assert!((variance.sqrt() / deviation - 1.0).abs() < 0.02, "{initialization:?}: expected {deviation}, found {}", variance.sqrt());
+        assert!(
+            (variance.sqrt() / deviation - 1.0).abs() < 0.02,
+            "{initialization:?}: expected {deviation}, found {}",
+            variance.sqrt()
+        );
         values
     }
 

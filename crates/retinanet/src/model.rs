@@ -53,7 +53,8 @@ impl Network {
         // The generator's own check needs the grids; this one comes before any image is read.
         let (levels, sizes) = (fpn.levels().len(), config.anchors.sizes.len());
         if levels != sizes {
-            let (field, expected, found) = ("anchors.sizes".to_owned(), format!("one for each of {levels} levels"), sizes.to_string());
+            let (field, expected, found) =
+                ("anchors.sizes".to_owned(), format!("one for each of {levels} levels"), sizes.to_string());
             return Err(crate::ConfigError::Value { field, expected, found }.into());
         }
         let head = Head::new(&config.head, config.fpn.channels, anchor_generator.anchors_per_location(), num_classes)?;
@@ -74,7 +75,11 @@ impl Network {
     ///
     /// # Errors
     /// The engine refuses a layer.
-    pub fn features<E: Engine>(&self, engine: &mut E, images: &E::Value) -> candle_core::Result<(Pyramid<E::Value>, Pyramid<E::Value>)> {
+    pub fn features<E: Engine>(
+        &self,
+        engine: &mut E,
+        images: &E::Value,
+    ) -> candle_core::Result<(Pyramid<E::Value>, Pyramid<E::Value>)> {
         let stages = self.backbone.forward(engine, images)?;
         let pyramid = self.fpn.forward(engine, &stages)?;
         Ok((stages, pyramid))
@@ -120,7 +125,11 @@ impl Network {
                 level.reshape((images, height * width * channels / columns, columns))
             })
         };
-        Ok(Predictions { class_logits: rows(&output.class_logits, self.num_classes)?, box_deltas: rows(&output.box_deltas, 4)?, grids })
+        Ok(Predictions {
+            class_logits: rows(&output.class_logits, self.num_classes)?,
+            box_deltas: rows(&output.box_deltas, 4)?,
+            grids,
+        })
     }
 }
 

@@ -52,9 +52,11 @@ impl PostProcessing {
     ) -> Result<Vec<Vec<Detection>>> {
         let num_classes = predictions.class_logits.values()[0].dim(2)?;
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        let levels = predictions.class_logits.values().iter().zip(predictions.box_deltas.values()).zip(anchors.values());
-        let levels: Vec<(Vec<f32>, Vec<f32>, &[BBox])> =
-            levels.map(|((logits, deltas), anchors)| Ok((flat(logits)?, flat(deltas)?, &anchors[..]))).collect::<Result<_>>()?;
+        let levels =
+            predictions.class_logits.values().iter().zip(predictions.box_deltas.values()).zip(anchors.values());
+        let levels: Vec<(Vec<f32>, Vec<f32>, &[BBox])> = levels
+            .map(|((logits, deltas), anchors)| Ok((flat(logits)?, flat(deltas)?, &anchors[..])))
+            .collect::<Result<_>>()?;
 
         let image = |(image_idx, &size): (usize, &ImageSize)| {
             let (mut boxes, mut scores, mut labels) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,7 +88,8 @@ impl PostProcessing {
         for (chunk_idx, chunk) in logits.chunks(CHUNK).enumerate() {
             // One test a chunk, which vectorises: chunks without a candidate are the rule.
             if chunk.iter().fold(false, |any, &logit| any | (logit > cut)) {
-                let indexed = chunk.iter().enumerate().map(|(i, &logit)| Candidate { logit, index: chunk_idx * CHUNK + i });
+                let indexed =
+                    chunk.iter().enumerate().map(|(i, &logit)| Candidate { logit, index: chunk_idx * CHUNK + i });
                 candidates.extend(indexed.filter(|c| c.logit > cut && sigmoid(c.logit) > self.score_threshold));
             }
         }

@@ -47,23 +47,35 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
         }
         InitialWeights::Backbone(path) => {
             let tensors = weights::names::canonical(weights::read(path)?.tensors)?.tensors;
-            let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = tensors.into_iter().partition(|(name, _)| name.starts_with(BACKBONE));
+            let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                tensors.into_iter().partition(|(name, _)| name.starts_with(BACKBONE));
             let mut notes = vec![format!("weights: backbone from {}, the rest new", path.display())];
             if !rest.is_empty() {
-                notes.push(format!("weights: {} tensors of {} beside the backbone are not used", rest.len(), path.display()));
+                notes.push(format!(
+                    "weights: {} tensors of {} beside the backbone are not used",
+                    rest.len(),
+                    path.display()
+                ));
             }
-            Ok(Start { model: complete(config, classes.len(), path, backbone, |name| !name.starts_with(BACKBONE))?, notes })
+            Ok(Start {
+                model: complete(config, classes.len(), path, backbone, |name| !name.starts_with(BACKBONE))?,
+                notes,
+            })
         }
         InitialWeights::Detector(path) => {
             let file = weights::read(path)?;
-            let named: Option<Vec<Class>> = file.metadata.get("classes").and_then(|text| serde_json::from_str(text).ok());
+            let named: Option<Vec<Class>> =
+                file.metadata.get("classes").and_then(|text| serde_json::from_str(text).ok());
             let mut tensors = weights::names::canonical(file.tensors)?.tensors;
             let mut notes = vec![format!("weights: from {}", path.display())];
 
             let network = Network::new(config, classes.len())?;
             let bias = format!("{CLASS_LAYER}bias");
-            let shape_fits = tensors.get(&bias).is_some_and(|t| Some(t.dims()) == network.expected_shapes().get(&bias).map(Vec::as_slice));
-            let names = |classes: &[Class]| classes.iter().map(|class| class.name.clone()).collect::<Vec<_>>().join(", ");
+            let shape_fits = tensors
+                .get(&bias)
+                .is_some_and(|t| Some(t.dims()) == network.expected_shapes().get(&bias).map(Vec::as_slice));
+            let names =
+                |classes: &[Class]| classes.iter().map(|class| class.name.clone()).collect::<Vec<_>>().join(", ");
             let keeps = match &named {
                 Some(named) => shape_fits && names(named) == names(classes),
                 None => shape_fits,
@@ -71,19 +83,35 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             if !keeps {
                 tensors.retain(|name, _| !name.starts_with(CLASS_LAYER));
                 let theirs = named.as_deref().map_or("classes without names".to_owned(), names);
-                notes.push(format!("weights: class layer starts anew: the file has {theirs}; the data has {}", names(classes)));
+                notes.push(format!(
+                    "weights: class layer starts anew: the file has {theirs}; the data has {}",
+                    names(classes)
+                ));
             }
-            Ok(Start { model: complete(config, classes.len(), path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?, notes })
+            Ok(Start {
+                model: complete(config, classes.len(), path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?,
+                notes,
+            })
         }
     }
 }
 
 /// The file's tensors, completed by new ones where `is_new` allows it.
-fn complete(config: &Config, num_classes: usize, path: &Path, mut tensors: BTreeMap<String, Tensor>, is_new: impl Fn(&str) -> bool) -> Result<Model> {
+fn complete(
+    config: &Config,
+    num_classes: usize,
+    path: &Path,
+    mut tensors: BTreeMap<String, Tensor>,
+    is_new: impl Fn(&str) -> bool,
+) -> Result<Model> {
     let network = Network::new(config, num_classes)?;
     let expected = network.expected_shapes().into_iter().filter(|(name, _)| !is_new(name)).collect();
     if tensors.is_empty() {
-        let message = format!("{}: expected {} tensors of a detector or a backbone, found none with such names", path.display(), network.expected_shapes().len());
+        let message = format!(
+            "{}: expected {} tensors of a detector or a backbone, found none with such names",
+            path.display(),
+            network.expected_shapes().len()
+        );
         return Err(Error::Data(message));
     }
     weights::check(&expected, &tensors)?;

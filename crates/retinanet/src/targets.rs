@@ -34,7 +34,8 @@ impl Targets {
     pub fn new(matcher: &Matcher, anchors: &Pyramid<Vec<BBox>>, ground_truth: &[GroundTruth]) -> Result<Self> {
         let joined: Vec<BBox> = anchors.values().concat();
         // Images are independent of each other, and their order is kept.
-        let assignments: Vec<Vec<Assignment>> = ground_truth.par_iter().map(|objects| matcher.assign(&joined, &objects.boxes)).collect();
+        let assignments: Vec<Vec<Assignment>> =
+            ground_truth.par_iter().map(|objects| matcher.assign(&joined, &objects.boxes)).collect();
 
         let is_foreground = |assignment: &&Assignment| matches!(assignment, Assignment::Foreground { .. });
         let num_foreground = assignments.iter().map(|image| image.iter().filter(is_foreground).count()).collect();
@@ -58,7 +59,10 @@ impl Targets {
                     });
                 }
             }
-            Ok::<_, candle_core::Error>((Tensor::from_vec(classes, (assignments.len(), level.len()), &Device::Cpu)?, foreground))
+            Ok::<_, candle_core::Error>((
+                Tensor::from_vec(classes, (assignments.len(), level.len()), &Device::Cpu)?,
+                foreground,
+            ))
         })?;
         Ok(Self {
             classes: levels.map(|_, (classes, _)| classes.clone()),
@@ -76,8 +80,11 @@ mod tests {
     #[test]
     fn anchors_of_two_levels_share_one_assignment() -> Result<()> {
         let square = |x0: f32, side: f32| BBox::new(x0, 0.0, x0 + side, side);
-        let anchors = Pyramid::new(PyramidLevel::P3, vec![vec![square(0.0, 10.0), square(50.0, 10.0)], vec![square(0.0, 12.0), square(0.0, 40.0)]])
-            .expect("two levels");
+        let anchors = Pyramid::new(
+            PyramidLevel::P3,
+            vec![vec![square(0.0, 10.0), square(50.0, 10.0)], vec![square(0.0, 12.0), square(0.0, 40.0)]],
+        )
+        .expect("two levels");
         let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![7] }, GroundTruth::default()];
         let targets = Targets::new(&Matcher::default(), &anchors, &ground_truth)?;
         // IoU of the first image's box: 1, 0 | 100 / 144 = .69, 100 / 1600; an image with no boxes is all background.
@@ -86,7 +93,10 @@ mod tests {
         assert_eq!(targets.num_foreground, [2, 0]);
         let foreground = &targets.foreground.values()[1];
         assert_eq!(foreground.len(), 1);
-        assert_eq!((foreground[0].image_idx, foreground[0].anchor_idx, foreground[0].anchor), (0, 0, square(0.0, 12.0)));
+        assert_eq!(
+            (foreground[0].image_idx, foreground[0].anchor_idx, foreground[0].anchor),
+            (0, 0, square(0.0, 12.0))
+        );
         Ok(())
     }
 }

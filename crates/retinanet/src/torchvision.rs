@@ -87,14 +87,21 @@ mod tests {
 
     fn file(config: &Config, num_classes: usize, sha256: &str) -> WeightFile {
         let shapes = Network::new(config, num_classes).expect("a network").expected_shapes();
-        let tensor = |(name, shape): (String, Vec<usize>)| (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros"));
-        WeightFile { tensors: shapes.into_iter().map(tensor).collect(), metadata: BTreeMap::new(), sha256: sha256.to_owned() }
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros"))
+        };
+        WeightFile {
+            tensors: shapes.into_iter().map(tensor).collect(),
+            metadata: BTreeMap::new(),
+            sha256: sha256.to_owned(),
+        }
     }
 
     #[track_caller]
     fn check(preset: &str, assignments: &[&str], num_classes: usize) {
         let assignments: Vec<String> = assignments.iter().map(|&a| a.to_owned()).collect();
-        let config = Config::parse(Config::preset_text(preset).expect("a preset"), &assignments).expect("a configuration");
+        let config =
+            Config::parse(Config::preset_text(preset).expect("a preset"), &assignments).expect("a configuration");
         let imported = import(file(&config, num_classes, "")).expect("a detector");
         assert_eq!((&imported.config, imported.classes.len()), (&config, num_classes));
     }
@@ -110,7 +117,11 @@ mod tests {
         check("torchvision_r50_v1", &["backbone.groups=32", "backbone.width_per_group=4"], 8);
         check("torchvision_r50_v1", &["backbone.depth=r101", "backbone.groups=32", "backbone.width_per_group=8"], 8);
         check("torchvision_r50_v1", &["backbone.depth=r101", "backbone.groups=64", "backbone.width_per_group=4"], 8);
-        check("torchvision_r50_v1", &["fpn.finest=P2", "fpn.coarsest=P6", "anchors.sizes=[16.0, 32.0, 64.0, 128.0, 256.0]"], 8);
+        check(
+            "torchvision_r50_v1",
+            &["fpn.finest=P2", "fpn.coarsest=P6", "anchors.sizes=[16.0, 32.0, 64.0, 128.0, 256.0]"],
+            8,
+        );
     }
 
     #[test]

@@ -130,12 +130,15 @@ impl Training {
         fs::create_dir_all(&self.output).map_err(|source| Error::Io { path: self.output.clone(), source })?;
         let config_path = self.output.join("config.toml");
         let text = self.config.to_toml()?;
-        write_atomically(&config_path, |file| file.write_all(text.as_bytes())).map_err(|source| Error::Io { path: config_path, source })?;
+        write_atomically(&config_path, |file| file.write_all(text.as_bytes()))
+            .map_err(|source| Error::Io { path: config_path, source })?;
         let mut metrics = Metrics::create(self.output.join("metrics.jsonl"))?;
 
         let train = &self.config.train;
-        let order = LoaderConfig { batch: train.batch, seed: train.seed, workers: self.workers, ..LoaderConfig::default() };
-        let loader = Loader::new(Arc::clone(&self.train), self.config.preprocessing, train.augmentation.clone(), order)?;
+        let order =
+            LoaderConfig { batch: train.batch, seed: train.seed, workers: self.workers, ..LoaderConfig::default() };
+        let loader =
+            Loader::new(Arc::clone(&self.train), self.config.preprocessing, train.augmentation.clone(), order)?;
         let steps_per_epoch = loader.num_batches();
         let total_steps = steps_per_epoch * train.epochs;
         let base_rate = train.scaled_learning_rate();
@@ -159,10 +162,15 @@ impl Training {
                     continue;
                 }
                 let learning_rate = base_rate * train.schedule.factor(step, total_steps);
-                let report = self.step(&detector.model, &mut optimizer, &mut loss, &loaded.batch, (epoch, step), learning_rate)?;
+                let report =
+                    self.step(&detector.model, &mut optimizer, &mut loss, &loaded.batch, (epoch, step), learning_rate)?;
                 sums.add(&report);
                 step += 1;
                 *interrupted |= on_event(Event::Step(report)).is_break();
+            }
+            for failure in batches.take_failures() {
+                *failures += usize::from(epoch == 0);
+                *interrupted |= epoch == 0 && on_event(Event::Failure(&failure)).is_break();
             }
             let waited = batches.waited();
             drop(batches);
@@ -205,7 +213,10 @@ impl Training {
     ) -> Result<Step> {
         let (predictions, engine) = model.predict_for_training(&batch_tensor(batch)?)?;
         let anchors = model.network.anchors(batch.padded, &predictions.grids)?;
-        let objects = |image: &retinanet_data::BatchImage| GroundTruth { boxes: image.boxes.clone(), classes: image.classes.clone() };
+        let objects = |image: &retinanet_data::BatchImage| GroundTruth {
+            boxes: image.boxes.clone(),
+            classes: image.classes.clone(),
+        };
         let ground_truth: Vec<GroundTruth> = batch.images.iter().map(objects).collect();
         let targets = Targets::new(&self.config.matcher, &anchors, &ground_truth)?;
         let losses = loss.forward(&predictions, &targets, &anchors, step as u64)?;
@@ -218,7 +229,12 @@ impl Training {
         };
         if !(class_loss.is_finite() && box_loss.is_finite() && norm.is_finite()) {
             let images = &self.train.annotations().images;
-            let names: Vec<&str> = batch.images.iter().filter_map(|image| images.get(image.index)).map(|image| image.file_name.as_str()).collect();
+            let names: Vec<&str> = batch
+                .images
+                .iter()
+                .filter_map(|image| images.get(image.index))
+                .map(|image| image.file_name.as_str())
+                .collect();
             return Err(Error::LossNotFinite { step, class: class_loss, boxes: box_loss, images: names.join(", ") });
         }
         optimizer.step(&model.parameters, &gradients, learning_rate)?;

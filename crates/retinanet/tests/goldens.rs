@@ -5,11 +5,11 @@
 //! `value = f32(offset + scale (2 u - 1))` with offset and scale by the kind of parameter. `X_samples` holds every step-th
 //! element of X flattened in torch's order, step = max(1, count / n).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use retinanet::{Config, DetectionLoss, Detector, GroundTruth, Model, Network, Targets};
 use retinanet_anchors::{BBox, Detection, ImageSize, Pyramid};
 use retinanet_annotations::Class;
-use retinanet_data::{Batch, FloatImage};
+use retinanet_data::{Batch, BatchImage, FloatImage};
 use retinanet_ops::network::InferenceEngine;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,6 +35,10 @@ struct Case {
     num_classes: usize,
     preset: &'static str,
     assignments: &'static [&'static str],
+    /// Largest relative error of a gradient in f32. A ReLU whose input rounds to the other side of 0 moves a gradient by
+    /// about a thousandth, and norms over the batch pass it on to all layers below: torchvision itself in f32 is 1.8e-3
+    /// (v1) and 2.6e-2 (v2) away from its f64.
+    f32_gradients: f64,
 }
 
 const CASES: [Case; 3] = [
@@ -45,7 +49,13 @@ const CASES: [Case; 3] = [
         num_classes: 12,
         preset: "torchvision_r50_v1",
         // torchvision's own constructor freezes no stage; its frozen norms are all that is not trained.
-        assignments: &["backbone.depth=r18", "backbone.frozen_stages=0", "preprocessing.min_size=256", "preprocessing.max_size=320"],
+        assignments: &[
+            "backbone.depth=r18",
+            "backbone.frozen_stages=0",
+            "preprocessing.min_size=256",
+            "preprocessing.max_size=320",
+        ],
+        f32_gradients: 2e-3,
     },
     Case {
         name: "r50_v1",
@@ -54,6 +64,7 @@ const CASES: [Case; 3] = [
         num_classes: 91,
         preset: "torchvision_r50_v1",
         assignments: &["backbone.frozen_stages=0", "preprocessing.min_size=320", "preprocessing.max_size=512"],
+        f32_gradients: 2e-3,
     },
     Case {
         name: "r50_v2",
@@ -62,6 +73,7 @@ const CASES: [Case; 3] = [
         num_classes: 91,
         preset: "torchvision_r50_v2",
         assignments: &["preprocessing.min_size=320", "preprocessing.max_size=512"],
+        f32_gradients: 1e-2,
     },
 ];
 
@@ -101,7 +113,8 @@ impl Case {
             let (offset, scale) = self.offset_and_scale(&name, &shape);
             let seed = fnv1a(&name);
             let count: usize = shape.iter().product();
-            let mut values: Vec<f32> = (0..count as u64).map(|i| (offset + scale * (2.0 * uniform(seed, i) - 1.0)) as f32).collect();
+            let mut values: Vec<f32> =
+                (0..count as u64).map(|i| (offset + scale * (2.0 * uniform(seed, i) - 1.0)) as f32).collect();
             if name.ends_with("cls_logits.weight") {
                 // Odd input channels are minus the even ones before them.
                 let area = shape[2] * shape[3];
@@ -128,7 +141,10 @@ impl Golden {
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("a header");
         let meta = &metadata.metadata().as_ref().expect("metadata")["meta"];
-        Self { meta: serde_json::from_str(meta).expect("JSON"), tensors: candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors") }
+        Self {
+            meta: serde_json::from_str(meta).expect("JSON"),
+            tensors: candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors"),
+        }
     }
 
     fn floats(&self, key: &str) -> Vec<f32> {
@@ -159,7 +175,10 @@ fn image(k: usize, size: ImageSize) -> FloatImage {
             for c in 0..3 {
                 let i = ((c * size.height + y) * size.width + x) as u64;
                 let (fx, fy, fc) = (x as f64, y as f64, c as f64);
-                pixels.push((0.5 + 0.3 * (fx / 17.0 + fc).sin() * (fy / 23.0 - fc).cos() + 0.2 * (2.0 * uniform(seed, i) - 1.0)) as f32);
+                pixels.push(
+                    (0.5 + 0.3 * (fx / 17.0 + fc).sin() * (fy / 23.0 - fc).cos() + 0.2 * (2.0 * uniform(seed, i) - 1.0))
+                        as f32,
+                );
             }
         }
     }
@@ -167,14 +186,17 @@ fn image(k: usize, size: ImageSize) -> FloatImage {
 }
 
 /// Norm of the difference over norm of the reference, on every step-th element of `values`.
+fn relative_error(values: &[f32], reference: &[f32], n: usize) -> f64 {
+    let found = values.iter().step_by((values.len() / n).max(1));
+    assert_eq!(found.len(), reference.len(), "number of samples");
+    let difference: f64 = found.zip(reference).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let norm: f64 = reference.iter().map(|&b| f64::from(b).powi(2)).sum();
+    (difference / norm).sqrt()
+}
+
 #[track_caller]
 fn check(what: &str, values: &[f32], reference: &[f32], n: usize, limit: f64) {
-    let step = (values.len() / n).max(1);
-    let found: Vec<f32> = values.iter().step_by(step).copied().collect();
-    assert_eq!(found.len(), reference.len(), "{what}: samples");
-    let difference: f64 = found.iter().zip(reference).map(|(&a, &b)| f64::from(a - b).powi(2)).sum();
-    let norm: f64 = reference.iter().map(|&b| f64::from(b).powi(2)).sum();
-    let error = (difference / norm).sqrt();
+    let error = relative_error(values, reference, n);
     println!("{what}: relative error {error:.2e}");
     assert!(error <= limit, "{what}: expected a relative error of at most {limit}, found {error:.3e}");
 }
@@ -189,16 +211,28 @@ fn joined(levels: &Pyramid<Tensor>) -> Vec<f32> {
     Tensor::cat(levels.values(), 1).and_then(|t| t.flatten_all()?.to_vec1()).expect("levels of one batch")
 }
 
+fn batch_tensor(batch: &Batch) -> Tensor {
+    let shape = (batch.images.len(), batch.padded.height, batch.padded.width, 3);
+    Tensor::from_slice(&batch.pixels, shape, &Device::Cpu).expect("a batch")
+}
+
 fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Batch) {
-    let pixels = Tensor::from_slice(&batch.pixels, (batch.images.len(), batch.padded.height, batch.padded.width, 3), &Device::Cpu).expect("a batch");
+    let pixels = batch_tensor(batch);
     check("input", &nchw(&pixels), &golden.floats("input_samples"), 4096, 1e-6);
 
     let model = &detector.model;
-    let (stages, pyramid) = model.network.features(&mut InferenceEngine::new(&model.parameters), &pixels).expect("features");
+    let (stages, pyramid) =
+        model.network.features(&mut InferenceEngine::new(&model.parameters), &pixels).expect("features");
     let stages = stages.iter().skip(1).map(|(level, stage)| (format!("c{}", level.number()), stage));
     let levels = pyramid.iter().map(|(level, features)| (format!("p{}", level.number()), features));
     for (name, features) in stages.chain(levels) {
-        check(&format!("{} {name}", case.name), &nchw(features), &golden.floats(&format!("{name}_samples")), 2048, 1e-4);
+        check(
+            &format!("{} {name}", case.name),
+            &nchw(features),
+            &golden.floats(&format!("{name}_samples")),
+            2048,
+            1e-4,
+        );
     }
 
     let predictions = model.predict(&pixels).expect("predictions");
@@ -214,60 +248,104 @@ fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Ba
 
     let detections = detector.detect_prepared(batch).expect("detections");
     for (k, found) in detections.iter().enumerate() {
-        let (boxes, scores) = (golden.boxes(&format!("detections{k}_boxes")), golden.floats(&format!("detections{k}_scores")));
+        let (boxes, scores) =
+            (golden.boxes(&format!("detections{k}_boxes")), golden.floats(&format!("detections{k}_scores")));
         let labels = golden.labels(&format!("detections{k}_labels"));
         assert_eq!(found.len(), boxes.len(), "{} image {k}: number of detections", case.name);
         let mut free = vec![true; found.len()];
         for ((bbox, score), label) in boxes.iter().zip(&scores).zip(&labels) {
             // A box that was clipped to nothing overlaps nothing, itself neither: its corners are compared.
-            let is_close = |other: &BBox| other.to_array().iter().zip(bbox.to_array()).all(|(a, b)| (a - b).abs() < 0.01);
+            let is_close =
+                |other: &BBox| other.to_array().iter().zip(bbox.to_array()).all(|(a, b)| (a - b).abs() < 0.01);
             let is_same = |d: &Detection| {
                 let overlaps = if bbox.area() > 0.0 { d.bbox.iou(bbox) > 0.99 } else { is_close(&d.bbox) };
                 d.label == *label && (d.score - score).abs() <= 2e-4 && overlaps
             };
             let twin = (0..found.len()).find(|&i| free[i] && is_same(&found[i]));
-            let twin = twin.unwrap_or_else(|| panic!("{} image {k}: {bbox:?} class {label} score {score} is not found", case.name));
+            let twin = twin.unwrap_or_else(|| {
+                panic!("{} image {k}: {bbox:?} class {label} score {score} is not found", case.name)
+            });
             free[twin] = false;
         }
     }
 }
 
-fn check_training(case: &Case, golden: &Golden, detector: &Detector, batch: &Batch) {
-    let Detector { config, model, .. } = detector;
-    let pixels = Tensor::from_slice(&batch.pixels, (batch.images.len(), batch.padded.height, batch.padded.width, 3), &Device::Cpu).expect("a batch");
-    let (predictions, _engine) = model.predict_for_training(&pixels).expect("predictions");
-    let ground_truth: Vec<GroundTruth> = batch
-        .images
-        .iter()
-        .enumerate()
-        .map(|(k, image)| {
-            let x = image.resized.width as f32 / image.original.width as f32;
-            let y = image.resized.height as f32 / image.original.height as f32;
-            let boxes = golden.boxes(&format!("targets{k}_boxes")).iter().map(|bbox| bbox.scale(x, y)).collect();
-            GroundTruth { boxes, classes: golden.labels(&format!("targets{k}_labels")) }
-        })
-        .collect();
+/// The batch as the reference made it, in f64: normalised, resized bilinearly with half-pixel centres, padded with zeros.
+fn input_f64(config: &Config, images: &[FloatImage], batch: &Batch) -> Tensor {
+    let ImageSize { width, height } = batch.padded;
+    let mut pixels = vec![0.0; images.len() * width * height * 3];
+    for (k, (image, info)) in images.iter().zip(&batch.images).enumerate() {
+        let axis = |target: usize, from: usize, to: usize| {
+            let center = ((target as f64 + 0.5) * (from as f64 / to as f64) - 0.5).max(0.0);
+            let low = center as usize;
+            (low, (low + 1).min(from - 1), center - low as f64)
+        };
+        let source = |x: usize, y: usize, c: usize| {
+            let value = f64::from(image.pixels[(y * image.size.width + x) * 3 + c]);
+            // torchvision holds mean and deviation in the image's dtype.
+            (value - [0.485, 0.456, 0.406][c]) / [0.229, 0.224, 0.225][c]
+        };
+        for y in 0..info.resized.height {
+            let (y0, y1, fy) = axis(y, image.size.height, info.resized.height);
+            for x in 0..info.resized.width {
+                let (x0, x1, fx) = axis(x, image.size.width, info.resized.width);
+                for c in 0..3 {
+                    let top = source(x0, y0, c) * (1.0 - fx) + source(x1, y0, c) * fx;
+                    let bottom = source(x0, y1, c) * (1.0 - fx) + source(x1, y1, c) * fx;
+                    pixels[((k * height + y) * width + x) * 3 + c] = top * (1.0 - fy) + bottom * fy;
+                }
+            }
+        }
+    }
+    assert_eq!(config.preprocessing.mean, [0.485, 0.456, 0.406]);
+    Tensor::from_vec(pixels, (images.len(), height, width, 3), &Device::Cpu).expect("a batch")
+}
+
+fn check_training(
+    case: &Case,
+    golden: &Golden,
+    config: &Config,
+    model: &Model,
+    pixels: &Tensor,
+    batch: &Batch,
+    limit: f64,
+) {
+    let (predictions, _engine) = model.predict_for_training(pixels).expect("predictions");
+    let objects = |(k, image): (usize, &BatchImage)| {
+        let (x, y) = image.scale();
+        let boxes = golden.boxes(&format!("targets{k}_boxes")).iter().map(|bbox| bbox.scale(x, y)).collect();
+        GroundTruth { boxes, classes: golden.labels(&format!("targets{k}_labels")) }
+    };
+    let ground_truth: Vec<GroundTruth> = batch.images.iter().enumerate().map(objects).collect();
     let anchors = model.network.anchors(batch.padded, &predictions.grids).expect("anchors");
     let targets = Targets::new(&config.matcher, &anchors, &ground_truth).expect("targets");
-    let losses = DetectionLoss::new(config.loss.clone(), config.box_coder).forward(&predictions, &targets, &anchors, 0).expect("losses");
+    let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
+    let losses = loss.forward(&predictions, &targets, &anchors, 0).expect("losses");
     for (name, loss) in [("loss_classification", &losses.class), ("loss_box_regression", &losses.r#box)] {
-        check(name, &[loss.to_scalar::<f32>().expect("a scalar")], &golden.floats(name), 1, 1e-4);
+        let value = loss.to_dtype(DType::F32).and_then(|loss| loss.to_scalar::<f32>()).expect("a scalar");
+        check(name, &[value], &golden.floats(name), 1, 1e-4);
     }
 
     let gradients = losses.total.backward().expect("gradients");
     let norms = golden.meta["grad_norms"].as_object().expect("norms");
     assert!(norms.len() > 50, "{}: {} gradients", case.name, norms.len());
+    let mut failures = Vec::new();
+    let mut worst = 0.0f64;
     for (name, norm) in norms {
         let variable = model.parameters.variable(name).expect("torchvision's name");
         let gradient = gradients.get(variable).unwrap_or_else(|| panic!("{name}: no gradient"));
-        let gradient: Vec<f32> = gradient.flatten_all().and_then(|t| t.to_vec1()).expect("values");
+        let gradient = gradient.to_dtype(DType::F32).and_then(|g| g.flatten_all()?.to_vec1::<f32>()).expect("values");
         let found = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-        let expected = norm.as_f64().expect("a number");
-        assert!((found / expected - 1.0).abs() <= 1e-3, "{} norm of the gradient of {name}: expected {expected}, found {found}", case.name);
-        if golden.tensors.contains_key(&format!("grad.{name}")) {
-            check(&format!("gradient of {name}"), &gradient, &golden.floats(&format!("grad.{name}")), 256, 1e-3);
+        let norm_error = (found / norm.as_f64().expect("a number") - 1.0).abs();
+        let samples = golden.tensors.get(&format!("grad.{name}")).map(|_| golden.floats(&format!("grad.{name}")));
+        let sample_error = samples.map_or(0.0, |samples| relative_error(&gradient, &samples, 256));
+        worst = worst.max(norm_error).max(sample_error);
+        if !(norm_error <= limit && sample_error <= limit) {
+            failures.push(format!("{name}: norm {norm_error:.2e}, samples {sample_error:.2e}"));
         }
     }
+    println!("{} gradients in {:?}: worst relative error {worst:.1e}", case.name, pixels.dtype());
+    assert!(failures.is_empty(), "{}: relative errors of gradients above {limit}:\n{}", case.name, failures.join("\n"));
 }
 
 #[track_caller]
@@ -276,11 +354,19 @@ fn check_case(case: &Case) {
     let config = case.config();
     let images: Vec<FloatImage> = golden.sizes().into_iter().enumerate().map(|(k, size)| image(k, size)).collect();
     let batch = config.preprocessing.batch(&images.iter().map(FloatImage::view).collect::<Vec<_>>()).expect("a batch");
-    let model = Model::with_tensors(&config, case.num_classes, case.tensors()).expect("all tensors by torchvision's names");
+    let tensors = case.tensors();
+    let doubles = tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(DType::F64)?)));
+    let doubles = doubles.collect::<candle_core::Result<_>>().expect("tensors in f64");
+    let model = Model::with_tensors(&config, case.num_classes, tensors).expect("all tensors by torchvision's names");
     let classes = (0..case.num_classes as i64).map(|id| Class { category_id: id, name: id.to_string() }).collect();
-    let detector = Detector { config, classes, model };
+    let detector = Detector { config: config.clone(), classes, model };
     check_inference(case, &golden, &detector, &batch);
-    check_training(case, &golden, &detector, &batch);
+
+    let pixels = batch_tensor(&batch);
+    check_training(case, &golden, &config, &detector.model, &pixels, &batch, case.f32_gradients);
+    // The same code in f64, where the reference's own rounding to f32 is all that is left.
+    let model = Model::with_tensors(&config, case.num_classes, doubles).expect("all tensors by torchvision's names");
+    check_training(case, &golden, &config, &model, &input_f64(&config, &images, &batch), &batch, 1e-5);
 }
 
 #[test]

@@ -31,8 +31,15 @@ impl Squares {
             size: Some(ImageSize::new(SIDE, SIDE)),
             annotations: squares.iter().map(annotation).collect(),
         };
-        let classes = ["light", "dark"].iter().enumerate().map(|(i, name)| Class { category_id: 10 + i as i64, name: (*name).to_owned() });
-        let set = AnnotationSet { classes: classes.collect(), images: images.iter().enumerate().map(image).collect(), problems: Vec::new() };
+        let classes = ["light", "dark"]
+            .iter()
+            .enumerate()
+            .map(|(i, name)| Class { category_id: 10 + i as i64, name: (*name).to_owned() });
+        let set = AnnotationSet {
+            classes: classes.collect(),
+            images: images.iter().enumerate().map(image).collect(),
+            problems: Vec::new(),
+        };
         Self { set }
     }
 }
@@ -52,7 +59,11 @@ impl Dataset for Squares {
         for annotation in annotations {
             let [x, y, width, height] = annotation.xywh.map(|v| v as usize);
             for row in y..y + height {
-                pixels[(row * SIDE + x) * 3..(row * SIDE + x + width) * 3].fill(if annotation.class_idx == 0 { 255 } else { 0 });
+                pixels[(row * SIDE + x) * 3..(row * SIDE + x + width) * 3].fill(if annotation.class_idx == 0 {
+                    255
+                } else {
+                    0
+                });
             }
         }
         let corners = |a: &Annotation| {
@@ -131,7 +142,8 @@ fn images_with_no_boxes_train_and_equal_seeds_give_equal_weights() -> Result<(),
         let train = Squares::new(&[&[], &[(8, 8, 24, 0)], &[]]);
         let model = start(&config, train.classes(), &InitialWeights::New)?.model;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        let outcome = pool.install(|| training(config, train, folder.path()).run(model, &mut |_| ControlFlow::Continue(())))?;
+        let outcome =
+            pool.install(|| training(config, train, folder.path()).run(model, &mut |_| ControlFlow::Continue(())))?;
         let weight = outcome.detector.model.parameters.variable("backbone.body.conv1.weight")?;
         Ok(weight.flatten_all()?.to_vec1()?)
     };
@@ -169,7 +181,9 @@ fn a_loss_that_is_no_number_names_its_images() -> Result<(), Box<dyn std::error:
     let config = tiny(&["train.learning_rate=1e30", "train.schedule.warmup.steps=0", "train.epochs=10"]);
     let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
     let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
-    let error = training(config, squares, folder.path()).run(model, &mut |_| ControlFlow::Continue(())).expect_err("a rate of 1e30");
+    let error = training(config, squares, folder.path())
+        .run(model, &mut |_| ControlFlow::Continue(()))
+        .expect_err("a rate of 1e30");
     let message = error.to_string();
     assert!(message.contains("squares-0") && message.contains("learning_rate"), "{message}");
     Ok(())
@@ -186,10 +200,15 @@ fn fine_tuning_with_other_classes_starts_the_class_layer_anew() -> Result<(), Bo
     Detector { config: config.clone(), classes: two.to_vec(), model }.save(&path)?;
 
     let other_seed = tiny(&["train.seed=9"]);
-    let values = |model: &retinanet::Model, name: &str| model.parameters.variable(name)?.flatten_all()?.to_vec1::<f32>();
+    let values =
+        |model: &retinanet::Model, name: &str| model.parameters.variable(name)?.flatten_all()?.to_vec1::<f32>();
     let weights = InitialWeights::Detector(path.clone());
     let original = start(&config, &two, &InitialWeights::New)?.model;
-    for (classes, keeps) in [(vec![class("light"), class("dark")], true), (vec![class("cat"), class("dog")], false), (vec![class("light")], false)] {
+    for (classes, keeps) in [
+        (vec![class("light"), class("dark")], true),
+        (vec![class("cat"), class("dog")], false),
+        (vec![class("light")], false),
+    ] {
         let started = start(&other_seed, &classes, &weights)?;
         let said = started.notes.iter().any(|note| note.contains("class layer starts anew"));
         assert_eq!(said, !keeps, "{:?}", started.notes);

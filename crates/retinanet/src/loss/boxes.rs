@@ -1,10 +1,11 @@
 //! The box loss: over foreground anchors only, value and gradient in one pass.
 
 use super::dual::Dual;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use retinanet_anchors::{BBox, BoxCoder};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the box deltas of a foreground anchor are charged with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,14 +40,15 @@ impl BoxLoss {
     ///
     /// # Numerics
     /// Finite for finite deltas and an anchor and a ground truth with an area: dw and dh are clamped as in [`BoxCoder::decode`].
-    pub fn evaluate(self, coder: &BoxCoder, deltas: [f32; 4], foreground: &ForegroundAnchor) -> (f64, [f64; 4]) {
+    pub fn evaluate(self, coder: &BoxCoder, deltas: [f64; 4], foreground: &ForegroundAnchor) -> (f64, [f64; 4]) {
         let ForegroundAnchor { anchor, ground_truth, .. } = foreground;
-        let deltas: [Dual; 4] = std::array::from_fn(|i| Dual::variable(f64::from(deltas[i]), i));
+        let deltas: [Dual; 4] = std::array::from_fn(|i| Dual::variable(deltas[i], i));
         let loss = match self {
             Self::L1 => differences(coder, deltas, anchor, ground_truth).fold(Dual::constant(0.0), |sum, d| sum + d),
-            Self::SmoothL1 { beta } => differences(coder, deltas, anchor, ground_truth).fold(Dual::constant(0.0), |sum, d| {
-                sum + if d.value < beta { d * d / (2.0 * beta) } else { d - beta / 2.0 }
-            }),
+            Self::SmoothL1 { beta } => differences(coder, deltas, anchor, ground_truth)
+                .fold(Dual::constant(0.0), |sum, d| {
+                    sum + if d.value < beta { d * d / (2.0 * beta) } else { d - beta / 2.0 }
+                }),
             Self::Giou => Dual::constant(1.0) - giou(decode(coder, deltas, anchor), ground_truth),
         };
         (loss.value, loss.gradient)
@@ -60,16 +62,32 @@ impl BoxLoss {
     /// - returns a scalar
     ///
     /// # Errors
-    /// `box_deltas` has another shape or dtype than f32 `[N, R, 4]`, or an anchor lies outside of it.
-    pub fn sum(self, box_deltas: &Tensor, coder: &BoxCoder, foreground: &[ForegroundAnchor], weights: &[f64]) -> Result<Tensor> {
+    /// `box_deltas` has another shape than `[N, R, 4]` or another dtype than f32 or f64, or an anchor lies outside of it.
+    pub fn sum(
+        self,
+        box_deltas: &Tensor,
+        coder: &BoxCoder,
+        foreground: &[ForegroundAnchor],
+        weights: &[f64],
+    ) -> Result<Tensor> {
         let (images, anchors, four) = box_deltas.dims3()?;
         if four != 4 || weights.len() != images {
             bail!("box loss: deltas and weights: expected [{}, R, 4], found {:?}", weights.len(), box_deltas.dims());
         }
         if let Some(outside) = foreground.iter().find(|f| f.image_idx >= images || f.anchor_idx >= anchors) {
-            bail!("box loss: expected anchors within [{images}, {anchors}], found ({}, {})", outside.image_idx, outside.anchor_idx);
+            bail!(
+                "box loss: expected anchors within [{images}, {anchors}], found ({}, {})",
+                outside.image_idx,
+                outside.anchor_idx
+            );
         }
-        let op = BoxLossSum { loss: self, coder: *coder, foreground: foreground.to_vec(), weights: weights.to_vec(), gradient: Arc::default() };
+        let op = BoxLossSum {
+            loss: self,
+            coder: *coder,
+            foreground: foreground.to_vec(),
+            weights: weights.to_vec(),
+            gradient: Arc::default(),
+        };
         box_deltas.contiguous()?.apply_op1(op)
     }
 }
@@ -108,7 +126,37 @@ struct BoxLossSum {
     foreground: Vec<ForegroundAnchor>,
     weights: Vec<f64>,
     /// Row and gradient of every foreground anchor, left by the forward pass.
-    gradient: Arc<Mutex<Vec<(usize, [f32; 4])>>>,
+    gradient: Arc<Mutex<Vec<(usize, [f64; 4])>>>,
+}
+
+impl BoxLossSum {
+    /// Sum of the losses; the gradients are kept.
+    fn evaluate<T: WithDType>(&self, deltas: &[T], layout: &Layout) -> Result<f64> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("box loss: expected contiguous deltas") };
+        let (rows, _) = deltas[start..end].as_chunks::<4>();
+        let anchors = layout.shape().dims3()?.1;
+        let mut sum = 0.0;
+        let gradient = self.foreground.iter().map(|foreground| {
+            let row = foreground.image_idx * anchors + foreground.anchor_idx;
+            let weight = self.weights[foreground.image_idx];
+            let (loss, gradient) = self.loss.evaluate(&self.coder, rows[row].map(WithDType::to_f64), foreground);
+            sum += weight * loss;
+            (row, gradient.map(|g| weight * g))
+        });
+        let gradient = gradient.collect();
+        *self.gradient.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
+        Ok(sum)
+    }
+
+    /// The kept gradients among zeros, scaled.
+    fn scatter<T: WithDType>(&self, deltas: &Tensor, scale: f64) -> Result<Tensor> {
+        let mut dense = vec![T::zero(); deltas.elem_count()];
+        let (rows, _) = dense.as_chunks_mut::<4>();
+        for &(row, gradient) in self.gradient.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            rows[row] = gradient.map(|g| T::from_f64(g * scale));
+        }
+        Tensor::from_vec(dense, deltas.shape(), deltas.device())
+    }
 }
 
 impl CustomOp1 for BoxLossSum {
@@ -117,31 +165,22 @@ impl CustomOp1 for BoxLossSum {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let deltas = storage.as_slice::<f32>()?;
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("box loss: expected contiguous deltas") };
-        let (rows, _) = deltas[start..end].as_chunks::<4>();
-        let anchors = layout.shape().dims3()?.1;
-        let mut sum = 0.0;
-        let gradient = self.foreground.iter().map(|foreground| {
-            let row = foreground.image_idx * anchors + foreground.anchor_idx;
-            let weight = self.weights[foreground.image_idx];
-            let (loss, gradient) = self.loss.evaluate(&self.coder, rows[row], foreground);
-            sum += weight * loss;
-            (row, gradient.map(|g| (weight * g) as f32))
-        });
-        let gradient = gradient.collect();
-        *self.gradient.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = gradient;
-        Ok((CpuStorage::F32(vec![sum as f32]), Shape::from(())))
+        let sum = match storage {
+            CpuStorage::F32(deltas) => CpuStorage::F32(vec![self.evaluate(deltas, layout)? as f32]),
+            CpuStorage::F64(deltas) => CpuStorage::F64(vec![self.evaluate(deltas, layout)?]),
+            other => bail!("box loss: expected f32 or f64 deltas, found {:?}", other.dtype()),
+        };
+        Ok((sum, Shape::from(())))
     }
 
     fn bwd(&self, deltas: &Tensor, _sum: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        let scale = upstream.to_scalar::<f32>()?;
-        let mut dense = vec![0.0; deltas.elem_count()];
-        let (rows, _) = dense.as_chunks_mut::<4>();
-        for &(row, gradient) in self.gradient.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter() {
-            rows[row] = gradient.map(|g| g * scale);
-        }
-        Ok(Some(Tensor::from_vec(dense, deltas.shape(), deltas.device())?))
+        let scale = upstream.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let gradient = if deltas.dtype() == DType::F64 {
+            self.scatter::<f64>(deltas, scale)
+        } else {
+            self.scatter::<f32>(deltas, scale)
+        };
+        Ok(Some(gradient?))
     }
 }
 
@@ -158,7 +197,7 @@ mod tests {
     };
 
     #[track_caller]
-    fn check(loss: BoxLoss, deltas: [f32; 4], expected: f64) {
+    fn check(loss: BoxLoss, deltas: [f64; 4], expected: f64) {
         let (value, _) = loss.evaluate(&BoxCoder::default(), deltas, &FOREGROUND);
         assert!((value - expected).abs() < 1e-6, "{loss:?}: expected {expected}, found {value}");
     }
@@ -179,20 +218,20 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_central_differences() {
-        let deltas = [0.3_f32, -0.2, 0.15, 0.4];
+        let deltas = [0.3, -0.2, 0.15, 0.4];
         for loss in [BoxLoss::L1, BoxLoss::SmoothL1 { beta: 0.25 }, BoxLoss::Giou] {
             let (_, gradient) = loss.evaluate(&BoxCoder::default(), deltas, &FOREGROUND);
             for (i, &g) in gradient.iter().enumerate() {
-                // Deltas are f32: the step is a power of two that they hold exactly enough.
-                let step = 1.0 / 1024.0;
-                let at = |offset: f32| {
+                let at = |offset: f64| {
                     let mut moved = deltas;
                     moved[i] += offset;
-                    (loss.evaluate(&BoxCoder::default(), moved, &FOREGROUND).0, f64::from(moved[i]))
+                    loss.evaluate(&BoxCoder::default(), moved, &FOREGROUND).0
                 };
-                let ((above, x1), (below, x0)) = (at(step), at(-step));
-                let numeric = (above - below) / (x1 - x0);
-                assert!((numeric - g).abs() < 1e-5 * (1.0 + g.abs()), "{loss:?} delta {i}: expected {numeric}, found {g}");
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!(
+                    (numeric - g).abs() < 1e-8 * (1.0 + g.abs()),
+                    "{loss:?} delta {i}: expected {numeric}, found {g}"
+                );
             }
         }
     }

@@ -64,7 +64,10 @@ impl<D: Into<Dual>> Add<D> for Dual {
     type Output = Self;
     fn add(self, other: D) -> Self {
         let other = other.into();
-        Self { value: self.value + other.value, gradient: std::array::from_fn(|i| self.gradient[i] + other.gradient[i]) }
+        Self {
+            value: self.value + other.value,
+            gradient: std::array::from_fn(|i| self.gradient[i] + other.gradient[i]),
+        }
     }
 }
 

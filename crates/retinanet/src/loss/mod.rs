@@ -5,9 +5,9 @@ mod dual;
 
 pub use boxes::{BoxLoss, ForegroundAnchor};
 
-use crate::{Predictions, Targets};
 use crate::error::Result;
-use candle_core::Tensor;
+use crate::{Predictions, Targets};
+use candle_core::{DType, Tensor};
 use retinanet_anchors::{BBox, BoxCoder, Pyramid};
 use retinanet_focal::{ClassLoss, Example};
 use serde::{Deserialize, Serialize};
@@ -74,22 +74,33 @@ impl DetectionLoss {
     ///
     /// # Errors
     /// Predictions and targets do not fit each other.
-    pub fn forward(&mut self, predictions: &Predictions, targets: &Targets, anchors: &Pyramid<Vec<BBox>>, step: u64) -> Result<Losses> {
+    pub fn forward(
+        &mut self,
+        predictions: &Predictions,
+        targets: &Targets,
+        anchors: &Pyramid<Vec<BBox>>,
+        step: u64,
+    ) -> Result<Losses> {
         let weights = self.image_weights(&targets.num_foreground);
-        let weight_tensor = Tensor::new(weights.iter().map(|&w| w as f32).collect::<Vec<_>>(), &candle_core::Device::Cpu)?;
+        let device = &candle_core::Device::Cpu;
+        // Losses are f32 whatever the logits are, but f64 for f64.
+        let dtype = if predictions.class_logits.values()[0].dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let weight_tensor = Tensor::new(weights.as_slice(), device)?.to_dtype(dtype)?;
 
-        let levels: Vec<(&Tensor, &Tensor)> = predictions.class_logits.values().iter().zip(targets.classes.values()).collect();
+        let levels: Vec<(&Tensor, &Tensor)> =
+            predictions.class_logits.values().iter().zip(targets.classes.values()).collect();
         let anchor = |example: &Example| &anchors.values()[example.level_idx][example.anchor_idx];
-        let limit = if let ClassLoss::HardExamples(loss) = &self.config.class { loss.nms_iou_threshold as f32 } else { 1.0 };
+        let limit =
+            if let ClassLoss::HardExamples(loss) = &self.config.class { loss.nms_iou_threshold as f32 } else { 1.0 };
         let is_apart = |_: usize, accepted: &[Example], candidate: &Example| {
             accepted.iter().all(|other| anchor(other).iou(anchor(candidate)) <= limit)
         };
         let classes = self.config.class.select(&levels, step, Some(&is_apart))?;
-        let mut class = Tensor::new(0f32, &candle_core::Device::Cpu)?;
+        let mut class = Tensor::zeros((), dtype, device)?;
         for (logits, classes) in predictions.class_logits.values().iter().zip(&classes) {
             class = (class + (self.config.class.sum(logits, classes)? * &weight_tensor)?.sum_all()?)?;
         }
-        let mut boxes = Tensor::new(0f32, &candle_core::Device::Cpu)?;
+        let mut boxes = Tensor::zeros((), dtype, device)?;
         for (deltas, foreground) in predictions.box_deltas.values().iter().zip(targets.foreground.values()) {
             boxes = (boxes + self.config.r#box.sum(deltas, &self.coder, foreground, &weights)?)?;
         }

@@ -54,8 +54,12 @@ impl Schedule {
         let progress = step as f64 / total.max(1) as f64;
         rise * match &self.decay {
             Decay::Constant => 1.0,
-            Decay::Step { milestones, factor } => factor.powi(milestones.iter().filter(|&&milestone| progress >= milestone).count() as i32),
-            Decay::Cosine { final_factor } => final_factor + (1.0 - final_factor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Decay::Step { milestones, factor } => {
+                factor.powi(milestones.iter().filter(|&&milestone| progress >= milestone).count() as i32)
+            }
+            Decay::Cosine { final_factor } => {
+                final_factor + (1.0 - final_factor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
         }
     }
 }
@@ -72,8 +76,13 @@ mod tests {
 
     #[test]
     fn values_worked_by_hand() {
-        let step = Schedule { warmup: Warmup { steps: 4, factor: 0.0 }, decay: Decay::Step { milestones: vec![0.5, 0.75], factor: 0.1 } };
-        for (at, expected) in [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (49, 1.0), (50, 0.1), (74, 0.1), (75, 0.01), (99, 0.01)] {
+        let step = Schedule {
+            warmup: Warmup { steps: 4, factor: 0.0 },
+            decay: Decay::Step { milestones: vec![0.5, 0.75], factor: 0.1 },
+        };
+        for (at, expected) in
+            [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (49, 1.0), (50, 0.1), (74, 0.1), (75, 0.01), (99, 0.01)]
+        {
             check(&step, at, expected);
         }
         let cosine = Schedule { warmup: Warmup { steps: 0, factor: 0.0 }, decay: Decay::Cosine { final_factor: 0.2 } };
