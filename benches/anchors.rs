@@ -2,7 +2,9 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use retinanet_anchors::{AnchorConfig, AnchorGenerator, BBox, ImageSize, Matcher, Pyramid, PyramidLevel, class_wise_nms};
+use retinanet_anchors::{
+    AnchorConfig, AnchorGenerator, BBox, ImageSize, Matcher, Pyramid, PyramidLevel, class_wise_nms,
+};
 use std::hint::black_box;
 
 const PADDED: ImageSize = ImageSize { width: 1344, height: 800 };
@@ -33,12 +35,16 @@ fn bench(c: &mut Criterion) {
 
     let ground_truth = boxes(100);
     let matcher = Matcher::default();
-    c.bench_function(&format!("cpu/anchors/match/{}x100/f32", anchors.len()), |b| b.iter(|| matcher.assign(&anchors, black_box(&ground_truth))));
+    c.bench_function(&format!("cpu/anchors/match/{}x100/f32", anchors.len()), |b| {
+        b.iter(|| matcher.assign(&anchors, black_box(&ground_truth)))
+    });
 
     let boxes = boxes(5000);
     let scores: Vec<f32> = (0..5000).map(|i| uniform(i + 99_991)).collect();
     let labels: Vec<usize> = (0..5000).map(|i| i % 80).collect();
-    c.bench_function("cpu/anchors/nms/5000x80/f32", |b| b.iter(|| class_wise_nms(&boxes, &scores, black_box(&labels), 0.5)));
+    c.bench_function("cpu/anchors/nms/5000x80/f32", |b| {
+        b.iter(|| class_wise_nms(&boxes, &scores, black_box(&labels), 0.5))
+    });
 }
 
 criterion_group!(benches, bench);

@@ -14,18 +14,25 @@ fn bench(c: &mut Criterion) {
         let config = Config::preset(preset).expect("a preset");
         let model = Model::new(&config, 80, 0).expect("a model");
         let image = Tensor::randn(0f32, 1.0, (1, height, width, 3), &Device::Cpu).expect("an image");
-        group.bench_function(format!("forward_{preset}/{height}x{width}/f32"), |b| b.iter(|| model.predict(&image).expect("predictions")));
+        group.bench_function(format!("forward_{preset}/{height}x{width}/f32"), |b| {
+            b.iter(|| model.predict(&image).expect("predictions"))
+        });
 
         let pixels = (0..height * width * 3).map(|i| (i * 7 % 251) as u8).collect();
         let picture = Image { size: ImageSize::new(width, height), pixels };
         let detector = Detector { config, classes: Vec::new(), model };
-        group.bench_function(format!("detect_{preset}/{height}x{width}/f32"), |b| b.iter(|| detector.detect(&picture).expect("detections")));
+        group.bench_function(format!("detect_{preset}/{height}x{width}/f32"), |b| {
+            b.iter(|| detector.detect(&picture).expect("detections"))
+        });
     }
     for (preset, images, width, height) in [("small_r18", 4, 320, 256), ("torchvision_r50_v1", 2, 512, 512)] {
         let config = Config::preset(preset).expect("a preset");
         let model = Model::new(&config, 80, 0).expect("a model");
         let batch = Tensor::randn(0f32, 1.0, (images, height, width, 3), &Device::Cpu).expect("a batch");
-        let objects = GroundTruth { boxes: (0..8).map(|i| BBox::new(10.0 * i as f32, 20.0, 60.0 + 20.0 * i as f32, 150.0)).collect(), classes: vec![1; 8] };
+        let objects = GroundTruth {
+            boxes: (0..8).map(|i| BBox::new(10.0 * i as f32, 20.0, 60.0 + 20.0 * i as f32, 150.0)).collect(),
+            classes: vec![1; 8],
+        };
         let ground_truth = vec![objects; images];
         let mut optimizer = Optimizer::new(config.train.optimizer, &model.network.parameters());
         let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
@@ -38,7 +45,9 @@ fn bench(c: &mut Criterion) {
             optimizer.step(&model.parameters, &losses.total.backward()?, 0.0)?;
             Ok(engine.update_running_statistics()?)
         };
-        group.bench_function(format!("train_step_{preset}/{images}x{height}x{width}/f32"), |b| b.iter(|| step().expect("a step")));
+        group.bench_function(format!("train_step_{preset}/{images}x{height}x{width}/f32"), |b| {
+            b.iter(|| step().expect("a step"))
+        });
     }
     group.finish();
 }

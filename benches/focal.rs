@@ -31,7 +31,11 @@ fn bench(c: &mut Criterion) {
     for dtype in [DType::F32, DType::BF16] {
         let variable = Var::from_tensor(&logits.to_dtype(dtype).expect("logits")).expect("a variable");
         group.bench_function(format!("{}/kernel", dtype.as_str()), |b| {
-            b.iter(|| loss.sum(variable.as_tensor(), &targets).and_then(|sum| Ok(sum.sum_all()?.backward()?)).expect("a gradient"));
+            b.iter(|| {
+                loss.sum(variable.as_tensor(), &targets)
+                    .and_then(|sum| Ok(sum.sum_all()?.backward()?))
+                    .expect("a gradient")
+            });
         });
     }
     let mut one_hot = vec![0f32; images * anchors * classes];
@@ -43,7 +47,9 @@ fn bench(c: &mut Criterion) {
     let one_hot = Tensor::from_vec(one_hot, SHAPE, &Device::Cpu).expect("a one-hot tensor");
     let variable = Var::from_tensor(&logits).expect("a variable");
     group.bench_function("f32/composition", |b| {
-        b.iter(|| composition(variable.as_tensor(), &one_hot).and_then(|sum| sum.sum_all()?.backward()).expect("a gradient"));
+        b.iter(|| {
+            composition(variable.as_tensor(), &one_hot).and_then(|sum| sum.sum_all()?.backward()).expect("a gradient")
+        });
     });
     group.finish();
 }

@@ -27,8 +27,10 @@ fn bench(c: &mut Criterion) {
         let (images, height, width, channels) = case.input;
         let conv = Conv2d { stride: case.stride, padding: case.kernel / 2, groups: 1 };
         let x = Var::randn(0f32, 1.0, case.input, &Device::Cpu).expect("an input");
-        let weight = Var::randn(0f32, 0.05, (case.out_channels, channels, case.kernel, case.kernel), &Device::Cpu).expect("a weight");
-        let transposed = Var::from_tensor(&x.permute((0, 3, 1, 2)).and_then(|x| x.contiguous()).expect("NCHW")).expect("a variable");
+        let weight = Var::randn(0f32, 0.05, (case.out_channels, channels, case.kernel, case.kernel), &Device::Cpu)
+            .expect("a weight");
+        let transposed =
+            Var::from_tensor(&x.permute((0, 3, 1, 2)).and_then(|x| x.contiguous()).expect("NCHW")).expect("a variable");
         let ours = |x: &Tensor| conv2d(x, weight.as_tensor(), None, conv, Activation::None);
         let theirs = |x: &Tensor| x.conv2d(weight.as_tensor(), conv.padding, conv.stride, 1, 1);
         let y = ours(&x.as_detached_tensor()).expect("an output");
@@ -39,11 +41,15 @@ fn bench(c: &mut Criterion) {
         group.sample_size(10).throughput(Throughput::Elements(flops as u64));
         // The parameter names the side: kernel is ours, composition is candle's.
         let value = |x: &Var, f: &dyn Fn(&Tensor) -> Result<Tensor>| f(&x.as_detached_tensor()).expect("an output");
-        let gradient = |x: &Var, f: &dyn Fn(&Tensor) -> Result<Tensor>| f(x.as_tensor()).and_then(|y| y.sum_all()?.backward()).expect("gradients");
+        let gradient = |x: &Var, f: &dyn Fn(&Tensor) -> Result<Tensor>| {
+            f(x.as_tensor()).and_then(|y| y.sum_all()?.backward()).expect("gradients")
+        };
         group.bench_function(BenchmarkId::new("value", "kernel"), |b| b.iter(|| value(&x, &ours)));
         group.bench_function(BenchmarkId::new("value", "composition"), |b| b.iter(|| value(&transposed, &theirs)));
         group.bench_function(BenchmarkId::new("value_and_gradients", "kernel"), |b| b.iter(|| gradient(&x, &ours)));
-        group.bench_function(BenchmarkId::new("value_and_gradients", "composition"), |b| b.iter(|| gradient(&transposed, &theirs)));
+        group.bench_function(BenchmarkId::new("value_and_gradients", "composition"), |b| {
+            b.iter(|| gradient(&transposed, &theirs))
+        });
         group.finish();
     }
 }

@@ -61,14 +61,27 @@ impl Fpn {
         ensure((PyramidLevel::P5..=PyramidLevel::P7).contains(&coarsest), "fpn.coarsest", "P5 to P7", coarsest)?;
 
         let uniform = |name: String, from, kernel, stride| {
-            ConvLayer::new(name, from, channels, kernel, stride).with_initialization(Initialization::KaimingUniformFanIn)
+            ConvLayer::new(name, from, channels, kernel, stride)
+                .with_initialization(Initialization::KaimingUniformFanIn)
         };
         let stages = &stage_channels[usize::from(finest.number()) - 2..];
-        let lateral = stages.iter().enumerate().map(|(i, &from)| uniform(format!("{prefix}.inner_blocks.{i}.0"), from, 1, 1)).collect();
-        let output = (0..stages.len()).map(|i| uniform(format!("{prefix}.layer_blocks.{i}.0"), channels, 3, 1)).collect();
+        let lateral = stages
+            .iter()
+            .enumerate()
+            .map(|(i, &from)| uniform(format!("{prefix}.inner_blocks.{i}.0"), from, 1, 1))
+            .collect();
+        let output =
+            (0..stages.len()).map(|i| uniform(format!("{prefix}.layer_blocks.{i}.0"), channels, 3, 1)).collect();
         let p6_channels = if p6_source == P6Source::C5 { stage_channels[3] } else { channels };
         let extra = (6..=coarsest.number())
-            .map(|number| uniform(format!("{prefix}.extra_blocks.p{number}"), if number == 6 { p6_channels } else { channels }, 3, 2))
+            .map(|number| {
+                uniform(
+                    format!("{prefix}.extra_blocks.p{number}"),
+                    if number == 6 { p6_channels } else { channels },
+                    3,
+                    2,
+                )
+            })
             .collect();
         Ok(Self { finest, lateral, output, extra, p6_source })
     }
@@ -77,7 +90,11 @@ impl Fpn {
     ///
     /// # Errors
     /// The engine refuses a layer.
-    pub fn forward<E: Engine>(&self, engine: &mut E, stages: &Pyramid<E::Value>) -> candle_core::Result<Pyramid<E::Value>> {
+    pub fn forward<E: Engine>(
+        &self,
+        engine: &mut E,
+        stages: &Pyramid<E::Value>,
+    ) -> candle_core::Result<Pyramid<E::Value>> {
         let first_stage = stages.len() - self.lateral.len();
         let stages = &stages.values()[first_stage..];
         let mut levels = Vec::with_capacity(self.lateral.len() + self.extra.len());

@@ -37,6 +37,15 @@ pub enum BackboneError {
     },
 }
 
-fn ensure(holds: bool, field: &'static str, expected: &str, found: impl std::fmt::Display) -> Result<(), BackboneError> {
-    if holds { Ok(()) } else { Err(BackboneError::Value { field, expected: expected.to_owned(), found: found.to_string() }) }
+fn ensure(
+    holds: bool,
+    field: &'static str,
+    expected: &str,
+    found: impl std::fmt::Display,
+) -> Result<(), BackboneError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(BackboneError::Value { field, expected: expected.to_owned(), found: found.to_string() })
+    }
 }

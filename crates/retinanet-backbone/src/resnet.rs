@@ -103,17 +103,30 @@ impl ResNet {
         ensure(config.width_per_group > 0, "backbone.width_per_group", "at least 1", config.width_per_group)?;
         ensure(config.frozen_stages <= 5, "backbone.frozen_stages", "0 to 5", config.frozen_stages)?;
         let is_basic = !config.depth.is_bottleneck();
-        ensure(!is_basic || (config.groups == 1 && config.width_per_group == 64), "backbone.groups", "1 for r18 and r34", config.groups)?;
+        ensure(
+            !is_basic || (config.groups == 1 && config.width_per_group == 64),
+            "backbone.groups",
+            "1 for r18 and r34",
+            config.groups,
+        )?;
         if let NormKind::Group { groups, .. } = config.norm {
-            ensure(groups > 0 && config.width.is_multiple_of(groups), "backbone.norm.group.groups", "a divisor of backbone.width", groups)?;
+            ensure(
+                groups > 0 && config.width.is_multiple_of(groups),
+                "backbone.norm.group.groups",
+                "a divisor of backbone.width",
+                groups,
+            )?;
         }
 
         let layer = |name: String, norm: String, in_channels, out_channels, kernel, stride, is_frozen: bool| {
-            let mut layer = ConvLayer::new(name, in_channels, out_channels, kernel, stride).with_norm(norm, config.norm).with_relu();
+            let mut layer = ConvLayer::new(name, in_channels, out_channels, kernel, stride)
+                .with_norm(norm, config.norm)
+                .with_relu();
             layer.trainable = !is_frozen;
             layer
         };
-        let stem = layer(format!("{prefix}.conv1"), format!("{prefix}.bn1"), 3, config.width, 7, 2, config.frozen_stages > 0);
+        let stem =
+            layer(format!("{prefix}.conv1"), format!("{prefix}.bn1"), 3, config.width, 7, 2, config.frozen_stages > 0);
         let expansion = if is_basic { 1 } else { 4 };
         let mut in_channels = config.width;
         let stages = std::array::from_fn(|stage_idx| {
@@ -170,7 +183,9 @@ impl ResNet {
 
     /// Channels of C2..C5.
     pub fn out_channels(&self) -> [usize; 4] {
-        self.stages.each_ref().map(|blocks| blocks.last().and_then(|block| block.layers.last()).map_or(0, |layer| layer.out_channels))
+        self.stages
+            .each_ref()
+            .map(|blocks| blocks.last().and_then(|block| block.layers.last()).map_or(0, |layer| layer.out_channels))
     }
 
     /// Every layer, in the order of execution, a block's shortcut last.

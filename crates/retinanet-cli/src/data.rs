@@ -9,11 +9,13 @@ const SHOWN: usize = 10;
 
 /// Opens a split and reports its problems.
 pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
-    let dataset = FileDataset::open(path, Some(split)).with_context(|| format!("cannot read the split {split:?} of the data"))?;
+    let dataset =
+        FileDataset::open(path, Some(split)).with_context(|| format!("cannot read the split {split:?} of the data"))?;
     let set = dataset.annotations();
     let objects: usize = set.images.iter().map(|image| image.annotations.len()).sum();
     let empty = set.images.iter().filter(|image| image.annotations.is_empty()).count();
-    let without = if empty > 0 { format!(" ({empty} images with no boxes, which are data too)") } else { String::new() };
+    let without =
+        if empty > 0 { format!(" ({empty} images with no boxes, which are data too)") } else { String::new() };
     eprintln!("{split}: {} images, {objects} boxes, {} classes{without}", set.images.len(), set.classes.len());
     report("problem", &set.problems);
     Ok(dataset)

@@ -9,9 +9,15 @@ use retinanet_draw::{RgbImage, draw_detections, encode_jpeg, encode_png, grid, l
 use std::path::Path;
 
 /// The picture with every detection from this score on.
-pub(crate) fn annotate(image: &Image, detections: &[Detection], detector: &Detector, score_threshold: f32) -> anyhow::Result<RgbImage> {
+pub(crate) fn annotate(
+    image: &Image,
+    detections: &[Detection],
+    detector: &Detector,
+    score_threshold: f32,
+) -> anyhow::Result<RgbImage> {
     let mut picture = picture_from_rgb(image.size, image.pixels.clone())?;
-    let shown: Vec<Detection> = detections.iter().filter(|detection| detection.score >= score_threshold).copied().collect();
+    let shown: Vec<Detection> =
+        detections.iter().filter(|detection| detection.score >= score_threshold).copied().collect();
     let names: Vec<&str> = detector.classes.iter().map(|class| class.name.as_str()).collect();
     draw_detections(&mut picture, &label_detections(&shown, &names));
     Ok(picture)
@@ -26,7 +32,12 @@ pub(crate) fn write(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
 }
 
 /// Some pictures of a data set with what the detector finds, side by side; unreadable ones are left out.
-pub(crate) fn contact_sheet(detector: &Detector, dataset: &dyn Dataset, count: usize, score_threshold: f32) -> anyhow::Result<RgbImage> {
+pub(crate) fn contact_sheet(
+    detector: &Detector,
+    dataset: &dyn Dataset,
+    count: usize,
+    score_threshold: f32,
+) -> anyhow::Result<RgbImage> {
     let count = count.min(dataset.len());
     let mut pictures = Vec::with_capacity(count);
     for i in 0..count {

@@ -5,7 +5,9 @@ use retinanet_eval::CocoMetrics;
 /// Rows in columns: the first left, the others right; the first row is the heading.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
@@ -47,7 +49,13 @@ pub(crate) fn metrics(metrics: &CocoMetrics) -> String {
     let twelve = twelve.iter().map(|(key, value)| format!("{key:<6} {:>5}  {}", score(*value), explain(key)));
     let mut rows = vec![["class", "objects", "AP", "AP50", "AR100"].map(str::to_owned).to_vec()];
     for class in &metrics.per_class {
-        rows.push(vec![class.name.clone(), class.num_ground_truth.to_string(), score(class.ap), score(class.ap50), score(class.ar100)]);
+        rows.push(vec![
+            class.name.clone(),
+            class.num_ground_truth.to_string(),
+            score(class.ap),
+            score(class.ap50),
+            score(class.ar100),
+        ]);
     }
     format!("{}\n\n{}", twelve.collect::<Vec<_>>().join("\n"), render(&rows))
 }

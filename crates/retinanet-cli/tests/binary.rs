@@ -60,11 +60,16 @@ fn write_data(folder: &Path) {
     }
     std::fs::write(folder.join("images/broken.bmp"), b"BM no image").expect("a file");
     let images = ["a.bmp", "b.bmp", "none.bmp", "broken.bmp"].iter().enumerate();
-    let images: Vec<_> = images.map(|(id, name)| serde_json::json!({ "id": id, "file_name": name, "width": 64, "height": 64 })).collect();
-    let annotation = |id: u32, image_id: u32, bbox: [u32; 4]| {
-        serde_json::json!({ "id": id, "image_id": image_id, "category_id": 7, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0 })
-    };
-    let annotations = [annotation(1, 0, [12, 10, 32, 30]), annotation(2, 1, [12, 10, 32, 30]), annotation(3, 1, [5, 5, 0, 9]), annotation(4, 3, [1, 1, 9, 9])];
+    let images: Vec<_> = images
+        .map(|(id, name)| serde_json::json!({ "id": id, "file_name": name, "width": 64, "height": 64 }))
+        .collect();
+    let annotation = |id: u32, image_id: u32, bbox: [u32; 4]| serde_json::json!({ "id": id, "image_id": image_id, "category_id": 7, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0 });
+    let annotations = [
+        annotation(1, 0, [12, 10, 32, 30]),
+        annotation(2, 1, [12, 10, 32, 30]),
+        annotation(3, 1, [5, 5, 0, 9]),
+        annotation(4, 3, [1, 1, 9, 9]),
+    ];
     let document = serde_json::json!({ "images": images, "annotations": annotations, "categories": [{ "id": 7, "name": "window" }] });
     std::fs::write(folder.join("annotations/instances_train.json"), document.to_string()).expect("annotations");
 }
@@ -74,8 +79,15 @@ fn a_folder_with_flaws_trains_scores_and_detects() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_data(folder.path());
     let (data, run) = (folder.path().to_owned(), folder.path().join("run"));
-    let small = ["backbone.width=8", "fpn.channels=16", "head.channels=16", "preprocessing.min_size=64", "preprocessing.max_size=64"];
-    let mut args = vec!["train", "--data", path(&data), "--output", path(&run), "--epochs", "2", "--batch", "2", "--threads", "2"];
+    let small = [
+        "backbone.width=8",
+        "fpn.channels=16",
+        "head.channels=16",
+        "preprocessing.min_size=64",
+        "preprocessing.max_size=64",
+    ];
+    let mut args =
+        vec!["train", "--data", path(&data), "--output", path(&run), "--epochs", "2", "--batch", "2", "--threads", "2"];
     small.iter().for_each(|assignment| args.extend(["--set", assignment]));
     let output = check(&args, 1, "broken.bmp");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -86,14 +98,26 @@ fn a_folder_with_flaws_trains_scores_and_detects() {
     }
 
     let model = run.join("last.safetensors");
-    let eval = check(&["eval", "--model", path(&model), "--data", path(&data), "--split", "train", "--json"], 1, "broken.bmp");
+    let eval =
+        check(&["eval", "--model", path(&model), "--data", path(&data), "--split", "train", "--json"], 1, "broken.bmp");
     let document: serde_json::Value = serde_json::from_slice(&eval.stdout).expect("one JSON document");
     for key in ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"] {
         assert!(document[key].is_number(), "{key}: {document}");
     }
 
     let (images, pictures) = (data.join("images"), folder.path().join("pictures"));
-    let detect = ["detect", "--model", path(&model), "--json", "--score-threshold", "0", "--output", path(&pictures), path(&images), "missing.jpg"];
+    let detect = [
+        "detect",
+        "--model",
+        path(&model),
+        "--json",
+        "--score-threshold",
+        "0",
+        "--output",
+        path(&pictures),
+        path(&images),
+        "missing.jpg",
+    ];
     let detect = check(&detect, 1, "missing.jpg");
     let document: serde_json::Value = serde_json::from_slice(&detect.stdout).expect("one JSON document");
     assert_eq!(document["model"], path(&model));

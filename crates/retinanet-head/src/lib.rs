@@ -81,8 +81,15 @@ impl Head {
     ///
     /// # Errors
     /// A count is 0, the prior is not within (0, 1) or the groups do not divide the channels.
-    pub fn new(config: &HeadConfig, in_channels: usize, anchors_per_location: usize, num_classes: usize) -> Result<Self, HeadError> {
-        let check = |holds: bool, field, expected, found: String| if holds { Ok(()) } else { Err(HeadError::Value { field, expected, found }) };
+    pub fn new(
+        config: &HeadConfig,
+        in_channels: usize,
+        anchors_per_location: usize,
+        num_classes: usize,
+    ) -> Result<Self, HeadError> {
+        let check = |holds: bool, field, expected, found: String| {
+            if holds { Ok(()) } else { Err(HeadError::Value { field, expected, found }) }
+        };
         check(num_classes > 0, "num_classes", "at least 1", num_classes.to_string())?;
         check(anchors_per_location > 0, "anchors", "at least 1 a location", anchors_per_location.to_string())?;
         check(config.channels > 0, "head.channels", "at least 1", config.channels.to_string())?;
@@ -97,7 +104,9 @@ impl Head {
                 .map(|i| {
                     let from = if i == 0 { in_channels } else { config.channels };
                     let path = format!("head.{prefix}.conv.{i}");
-                    let layer = ConvLayer::new(format!("{path}.0"), from, config.channels, 3, 1).with_relu().with_initialization(normal);
+                    let layer = ConvLayer::new(format!("{path}.0"), from, config.channels, 3, 1)
+                        .with_relu()
+                        .with_initialization(normal);
                     match config.group_norm {
                         Some(groups) => layer.with_norm(format!("{path}.1"), NormKind::Group { groups, epsilon: 1e-5 }),
                         None => layer,
@@ -106,7 +115,9 @@ impl Head {
                 .collect()
         };
         let tower_channels = if config.depth == 0 { in_channels } else { config.channels };
-        let last = |name: &str, outputs| ConvLayer::new(name, tower_channels, anchors_per_location * outputs, 3, 1).with_initialization(normal);
+        let last = |name: &str, outputs| {
+            ConvLayer::new(name, tower_channels, anchors_per_location * outputs, 3, 1).with_initialization(normal)
+        };
         let mut class_logits = last("head.classification_head.cls_logits", num_classes);
         class_logits.bias_start = -((1.0 - prior) / prior).ln();
         Ok(Self {
@@ -121,7 +132,11 @@ impl Head {
     ///
     /// # Errors
     /// The engine refuses a layer.
-    pub fn forward<E: Engine>(&self, engine: &mut E, pyramid: &Pyramid<E::Value>) -> candle_core::Result<HeadOutput<E::Value>> {
+    pub fn forward<E: Engine>(
+        &self,
+        engine: &mut E,
+        pyramid: &Pyramid<E::Value>,
+    ) -> candle_core::Result<HeadOutput<E::Value>> {
         let mut subnet = |tower: &[ConvLayer], last: &ConvLayer| {
             pyramid.try_map(|_, level| {
                 let mut x = level.clone();

@@ -39,7 +39,7 @@ pub use detector::Detector;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
-pub use model::{Model, Network, Predictions};
+pub use model::{Features, Model, Network, Predictions};
 pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
 pub use postprocess::PostProcessing;
 pub use start::{InitialWeights, Start, start};

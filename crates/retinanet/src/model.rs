@@ -30,6 +30,15 @@ pub struct Network {
     num_classes: usize,
 }
 
+/// The maps before the head.
+#[derive(Clone, Debug)]
+pub struct Features<V> {
+    /// C2..C5, `[N, H, W, C]`.
+    pub stages: Pyramid<V>,
+    /// The pyramid, P3..P7 in the paper, `[N, H, W, C]`.
+    pub pyramid: Pyramid<V>,
+}
+
 /// Logits and deltas of a batch, level by level.
 #[derive(Clone, Debug)]
 pub struct Predictions {
@@ -66,23 +75,18 @@ impl Network {
     /// # Errors
     /// The engine refuses a layer.
     pub fn forward<E: Engine>(&self, engine: &mut E, images: &E::Value) -> candle_core::Result<HeadOutput<E::Value>> {
-        let stages = self.backbone.forward(engine, images)?; // C2..C5
-        let pyramid = self.fpn.forward(engine, &stages)?; // P3..P7
-        self.head.forward(engine, &pyramid)
+        let features = self.features(engine, images)?;
+        self.head.forward(engine, &features.pyramid)
     }
 
-    /// C2..C5 and the pyramid, for those who want features.
+    /// The maps before the head, for those who want features.
     ///
     /// # Errors
     /// The engine refuses a layer.
-    pub fn features<E: Engine>(
-        &self,
-        engine: &mut E,
-        images: &E::Value,
-    ) -> candle_core::Result<(Pyramid<E::Value>, Pyramid<E::Value>)> {
-        let stages = self.backbone.forward(engine, images)?;
-        let pyramid = self.fpn.forward(engine, &stages)?;
-        Ok((stages, pyramid))
+    pub fn features<E: Engine>(&self, engine: &mut E, images: &E::Value) -> candle_core::Result<Features<E::Value>> {
+        let stages = self.backbone.forward(engine, images)?; // C2..C5
+        let pyramid = self.fpn.forward(engine, &stages)?; // P3..P7
+        Ok(Features { stages, pyramid })
     }
 
     /// Anchors for images padded to this size, one list a level.

@@ -221,10 +221,9 @@ fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Ba
     check("input", &nchw(&pixels), &golden.floats("input_samples"), 4096, 1e-6);
 
     let model = &detector.model;
-    let (stages, pyramid) =
-        model.network.features(&mut InferenceEngine::new(&model.parameters), &pixels).expect("features");
-    let stages = stages.iter().skip(1).map(|(level, stage)| (format!("c{}", level.number()), stage));
-    let levels = pyramid.iter().map(|(level, features)| (format!("p{}", level.number()), features));
+    let features = model.network.features(&mut InferenceEngine::new(&model.parameters), &pixels).expect("features");
+    let stages = features.stages.iter().skip(1).map(|(level, stage)| (format!("c{}", level.number()), stage));
+    let levels = features.pyramid.iter().map(|(level, features)| (format!("p{}", level.number()), features));
     for (name, features) in stages.chain(levels) {
         check(
             &format!("{} {name}", case.name),
@@ -382,4 +381,52 @@ fn resnet50_v1() {
 #[test]
 fn resnet50_v2() {
     check_case(&CASES[2]);
+}
+
+/// Today's names to those of the released v1 file.
+fn released_name(name: &str) -> String {
+    for subnet in ["classification_head", "regression_head"] {
+        for layer in 0..4 {
+            let today = format!("head.{subnet}.conv.{layer}.0.");
+            if let Some(leaf) = name.strip_prefix(&today) {
+                return format!("head.{subnet}.conv.{}.{leaf}", 2 * layer);
+            }
+        }
+    }
+    for block in 0..3 {
+        for kind in ["inner_blocks", "layer_blocks"] {
+            if let Some(leaf) = name.strip_prefix(&format!("backbone.fpn.{kind}.{block}.0.")) {
+                return format!("backbone.fpn.{kind}.{block}.{leaf}");
+            }
+        }
+    }
+    name.to_owned()
+}
+
+#[test]
+fn a_file_with_either_version_of_the_names_gives_torchvisions_boxes() {
+    let case = &CASES[0];
+    let golden = Golden::read(case.name);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let images: Vec<FloatImage> = golden.sizes().into_iter().enumerate().map(|(k, size)| image(k, size)).collect();
+    for (file, rename) in [("today", (|name| name.to_owned()) as fn(&str) -> String), ("released", released_name)] {
+        let mut tensors: BTreeMap<String, Tensor> =
+            case.tensors().into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+        assert_eq!(tensors.contains_key("head.regression_head.conv.6.bias"), file == "released");
+        tensors.insert(
+            "backbone.body.bn1.num_batches_tracked".to_owned(),
+            Tensor::new(&[7f32], &Device::Cpu).expect("a count"),
+        );
+        let path = folder.path().join(file);
+        retinanet::weights::write(&path, &tensors, &BTreeMap::new()).expect("a file");
+        let mut detector = Detector::load(&path).expect("torchvision's names");
+        assert_eq!((detector.classes.len(), detector.classes[11].category_id), (12, 11));
+        (detector.config.preprocessing.min_size, detector.config.preprocessing.max_size) = (256, 320);
+        let batch = detector
+            .config
+            .preprocessing
+            .batch(&images.iter().map(FloatImage::view).collect::<Vec<_>>())
+            .expect("a batch");
+        check_inference(case, &golden, &detector, &batch);
+    }
 }

@@ -33,12 +33,20 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     let config = Config::parse(Config::preset_text("small_r18")?, &assignments)?;
 
     let generated = |images, seed| {
-        GeneratedDataset::new(GeneratedConfig { images, size: ImageSize::new(192, 192), seed, ..GeneratedConfig::default() })
+        GeneratedDataset::new(GeneratedConfig {
+            images,
+            size: ImageSize::new(192, 192),
+            seed,
+            ..GeneratedConfig::default()
+        })
     };
     let train: Arc<dyn Dataset> = Arc::new(generated(240, args.seed.wrapping_mul(2))?);
     let test: Arc<dyn Dataset> = Arc::new(generated(60, args.seed.wrapping_mul(2).wrapping_add(1))?);
     let names: Vec<&str> = train.classes().iter().map(|class| class.name.as_str()).collect();
-    println!("A RetinaNet with a quarter of a ResNet-18, from random weights, learns {} on drawn images.", names.join(", "));
+    println!(
+        "A RetinaNet with a quarter of a ResNet-18, from random weights, learns {} on drawn images.",
+        names.join(", ")
+    );
 
     let model = start(&config, train.classes(), &InitialWeights::New)?.model;
     let training = Training { config, train, validation: None, output: args.output.clone(), workers: 1 };

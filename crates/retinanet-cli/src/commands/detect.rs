@@ -57,7 +57,8 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     let (inputs, mut errors) = list_inputs(&args.inputs);
     let targets = if args.no_pictures { Vec::new() } else { picture_paths(&inputs, &args.output) };
     if !args.no_pictures {
-        std::fs::create_dir_all(&args.output).with_context(|| format!("{}: cannot make the folder", args.output.display()))?;
+        std::fs::create_dir_all(&args.output)
+            .with_context(|| format!("{}: cannot make the folder", args.output.display()))?;
     }
     let bar = progress::bar(inputs.len(), "images").with_message("detecting");
     let start = Instant::now();
@@ -84,7 +85,11 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     if !args.json {
         let seconds = start.elapsed().as_secs_f64();
         let written = if args.no_pictures { String::new() } else { format!("; pictures in {}", args.output.display()) };
-        println!("{} images in {seconds:.1} s, {:.2} images/s{written}", images.len(), images.len() as f64 / seconds.max(1e-9));
+        println!(
+            "{} images in {seconds:.1} s, {:.2} images/s{written}",
+            images.len(),
+            images.len() as f64 / seconds.max(1e-9)
+        );
     }
     let is_complete = errors.is_empty() && !interrupt.is_set();
     if args.json {
@@ -95,8 +100,15 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
 
 fn load(model: &str) -> anyhow::Result<Detector> {
     let path = Path::new(model);
-    anyhow::ensure!(path.exists(), "{model}: expected a model file, found nothing there (no models are known by name yet)");
-    anyhow::ensure!(!path.is_dir(), "{model}: expected a model file, found a folder; did you mean {}?", path.join("last.safetensors").display());
+    anyhow::ensure!(
+        path.exists(),
+        "{model}: expected a model file, found nothing there (no models are known by name yet)"
+    );
+    anyhow::ensure!(
+        !path.is_dir(),
+        "{model}: expected a model file, found a folder; did you mean {}?",
+        path.join("last.safetensors").display()
+    );
     Ok(Detector::load(path)?)
 }
 
@@ -126,13 +138,21 @@ fn is_image_path(path: &Path) -> bool {
 /// The images of files and folders, in order; a folder's by name. What is neither is an error of its own.
 fn list_inputs(inputs: &[PathBuf]) -> (Vec<PathBuf>, Vec<ErrorEntry>) {
     let (mut images, mut errors) = (Vec::new(), Vec::new());
-    let mut fail = |path: &Path, error: String| errors.push(ErrorEntry { path: path.display().to_string(), error: format!("{}: {error}", path.display()) });
+    let mut fail = |path: &Path, error: String| {
+        errors.push(ErrorEntry { path: path.display().to_string(), error: format!("{}: {error}", path.display()) })
+    };
     for input in inputs {
         if !input.is_dir() {
-            if input.exists() { images.push(input.clone()) } else { fail(input, "expected an image or a folder, found nothing there".to_owned()) }
+            if input.exists() {
+                images.push(input.clone())
+            } else {
+                fail(input, "expected an image or a folder, found nothing there".to_owned())
+            }
             continue;
         }
-        match std::fs::read_dir(input).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()) {
+        match std::fs::read_dir(input)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>())
+        {
             Ok(entries) => {
                 let found: BTreeSet<PathBuf> = entries.into_iter().filter(|path| is_image_path(path)).collect();
                 if found.is_empty() {
@@ -157,7 +177,12 @@ fn picture_paths(inputs: &[PathBuf], output: &Path) -> Vec<PathBuf> {
     inputs.iter().map(name).collect()
 }
 
-fn detect(detector: &Detector, path: &Path, picture: Option<&Path>, args: &DetectArgs) -> anyhow::Result<(ImageSize, Vec<Detection>)> {
+fn detect(
+    detector: &Detector,
+    path: &Path,
+    picture: Option<&Path>,
+    args: &DetectArgs,
+) -> anyhow::Result<(ImageSize, Vec<Detection>)> {
     let image = decode_file(path, &DecodeLimits::default())?;
     let detections = detector.detect(&image)?;
     if let Some(target) = picture {
@@ -176,7 +201,8 @@ fn line(path: &Path, size: ImageSize, detections: &[Detection], detector: &Detec
     for detection in detections.iter().filter(|detection| detection.score >= threshold) {
         *counts.entry(detection.label).or_default() += 1;
     }
-    let counts: Vec<String> = counts.iter().map(|(&label, count)| format!("{count} {}", detector.classes[label].name)).collect();
+    let counts: Vec<String> =
+        counts.iter().map(|(&label, count)| format!("{count} {}", detector.classes[label].name)).collect();
     let found = if counts.is_empty() { format!("nothing above {threshold}") } else { counts.join(", ") };
     format!("{} ({size}): {found}", path.display())
 }
@@ -184,7 +210,17 @@ fn line(path: &Path, size: ImageSize, detections: &[Detection], detector: &Detec
 fn entry(path: &Path, size: ImageSize, detections: &[Detection], detector: &Detector) -> ImageEntry {
     let detection = |detection: &Detection| {
         let class = &detector.classes[detection.label];
-        DetectionEntry { r#box: detection.bbox.to_array(), category_id: class.category_id, name: class.name.clone(), score: detection.score }
+        DetectionEntry {
+            r#box: detection.bbox.to_array(),
+            category_id: class.category_id,
+            name: class.name.clone(),
+            score: detection.score,
+        }
     };
-    ImageEntry { path: path.display().to_string(), width: size.width, height: size.height, detections: detections.iter().map(detection).collect() }
+    ImageEntry {
+        path: path.display().to_string(),
+        width: size.width,
+        height: size.height,
+        detections: detections.iter().map(detection).collect(),
+    }
 }

@@ -36,7 +36,11 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
         println!("{document}");
     } else {
         println!("{}", table::metrics(&evaluation.metrics));
-        println!("\n{} images in {seconds:.1} s, {:.1} images/s", dataset.len(), dataset.len() as f64 / seconds.max(1e-9));
+        println!(
+            "\n{} images in {seconds:.1} s, {:.1} images/s",
+            dataset.len(),
+            dataset.len() as f64 / seconds.max(1e-9)
+        );
     }
     data::report("failed", &evaluation.failures);
     Ok(if evaluation.failures.is_empty() { Status::Done } else { Status::DoneWithFailures })

@@ -10,7 +10,11 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
             let detector = Detector::load(path)?;
             let weights: usize = detector.model.parameters.iter().map(|(_, variable)| variable.elem_count()).sum();
             println!("{}", path.display());
-            println!("{weights} weights in {} tensors, {} classes\n", detector.model.parameters.len(), detector.classes.len());
+            println!(
+                "{weights} weights in {} tensors, {} classes\n",
+                detector.model.parameters.len(),
+                detector.classes.len()
+            );
             let mut rows = vec![["output", "category id", "name"].map(str::to_owned).to_vec()];
             for (output, class) in detector.classes.iter().enumerate() {
                 rows.push(vec![output.to_string(), class.category_id.to_string(), class.name.clone()]);
@@ -20,15 +24,29 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
         (None, Some(name)) => print!("{}", Config::preset_text(name)?),
         (None, None) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            println!("retinanet {}, {} {}, {cores} threads\n", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+            println!(
+                "retinanet {}, {} {}, {cores} threads\n",
+                env!("CARGO_PKG_VERSION"),
+                std::env::consts::OS,
+                std::env::consts::ARCH
+            );
             let mut rows = vec![["preset", "backbone", "input", "epochs", "batch"].map(str::to_owned).to_vec()];
             for name in Config::preset_names() {
                 let config = Config::preset(name)?;
                 let depth = format!("{:?}", config.backbone.depth).to_lowercase();
                 let input = format!("{}/{}", config.preprocessing.min_size, config.preprocessing.max_size);
-                rows.push(vec![name.to_owned(), depth, input, config.train.epochs.to_string(), config.train.batch.to_string()]);
+                rows.push(vec![
+                    name.to_owned(),
+                    depth,
+                    input,
+                    config.train.epochs.to_string(),
+                    config.train.batch.to_string(),
+                ]);
             }
-            println!("{}\n\nretinanet info --preset NAME prints a preset's file; retinanet info MODEL shows a model.", table::render(&rows));
+            println!(
+                "{}\n\nretinanet info --preset NAME prints a preset's file; retinanet info MODEL shows a model.",
+                table::render(&rows)
+            );
         }
     }
     Ok(Status::Done)

@@ -21,5 +21,9 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<Status> {
 /// COCO's twelve numbers in full precision, -1 where undefined.
 pub(crate) fn summary_json(metrics: &CocoMetrics) -> serde_json::Value {
     let entries = metrics.summary.entries();
-    entries.iter().map(|&(key, value)| (key.to_owned(), serde_json::Value::from(value))).collect::<serde_json::Map<_, _>>().into()
+    entries
+        .iter()
+        .map(|&(key, value)| (key.to_owned(), serde_json::Value::from(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

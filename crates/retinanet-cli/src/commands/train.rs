@@ -59,7 +59,8 @@ fn configuration(args: &TrainArgs) -> anyhow::Result<Config> {
         None => Config::preset_text(&args.preset)?.to_owned(),
     };
     let mut assignments = args.set.clone();
-    let options = [("epochs", args.epochs.map(|n| n as u64)), ("batch", args.batch.map(|n| n as u64)), ("seed", args.seed)];
+    let options =
+        [("epochs", args.epochs.map(|n| n as u64)), ("batch", args.batch.map(|n| n as u64)), ("seed", args.seed)];
     assignments.extend(options.iter().filter_map(|(key, value)| value.map(|value| format!("train.{key}={value}"))));
     let source = args.config.as_ref().map_or_else(|| args.preset.clone(), |path| path.display().to_string());
     Config::parse(&text, &assignments).with_context(|| source)
@@ -120,7 +121,11 @@ pub(crate) fn watch(training: &Training, model: retinanet::Model, interrupt: &In
         eprintln!("interrupted: the weights so far are saved");
     }
     if let Some((ap, epoch)) = outcome.best {
-        println!("best AP {} at epoch {epoch}: {}", table::score(ap), training.output.join("best.safetensors").display());
+        println!(
+            "best AP {} at epoch {epoch}: {}",
+            table::score(ap),
+            training.output.join("best.safetensors").display()
+        );
     }
     Ok(outcome)
 }
@@ -155,7 +160,9 @@ impl Curves {
         // Means over a hundredth of the training: single steps hide the course.
         let smooth = |losses: &[f64]| {
             let window = (losses.len() / 100).max(1);
-            let mean = |(i, chunk): (usize, &[f64])| (epoch(i * window + chunk.len()), chunk.iter().sum::<f64>() / chunk.len() as f64);
+            let mean = |(i, chunk): (usize, &[f64])| {
+                (epoch(i * window + chunk.len()), chunk.iter().sum::<f64>() / chunk.len() as f64)
+            };
             losses.chunks(window).enumerate().map(mean).collect()
         };
         let mut series = vec![

@@ -120,13 +120,16 @@ fn giou([x0, y0, x1, y1]: [Dual; 4], ground_truth: &BBox) -> Dual {
     intersection / (union + EPSILON) - (enclosing - union) / (enclosing + EPSILON)
 }
 
+/// Row among all anchors of a batch, and the loss's gradient by its four deltas.
+type RowGradient = (usize, [f64; 4]);
+
 struct BoxLossSum {
     loss: BoxLoss,
     coder: BoxCoder,
     foreground: Vec<ForegroundAnchor>,
     weights: Vec<f64>,
     /// Row and gradient of every foreground anchor, left by the forward pass.
-    gradient: Arc<Mutex<Vec<(usize, [f64; 4])>>>,
+    gradient: Arc<Mutex<Vec<RowGradient>>>,
 }
 
 impl BoxLossSum {

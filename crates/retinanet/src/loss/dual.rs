@@ -27,6 +27,11 @@ impl Dual {
         Self { value, gradient: self.gradient.map(|g| g * derivative) }
     }
 
+    /// The function of two numbers with this value and these derivatives by the first and the second.
+    fn join(self, other: Self, value: f64, by_self: f64, by_other: f64) -> Self {
+        Self { value, gradient: std::array::from_fn(|i| self.gradient[i] * by_self + other.gradient[i] * by_other) }
+    }
+
     pub(crate) fn exp(self) -> Self {
         let value = self.value.exp();
         self.chain(value, value)
@@ -64,10 +69,7 @@ impl<D: Into<Dual>> Add<D> for Dual {
     type Output = Self;
     fn add(self, other: D) -> Self {
         let other = other.into();
-        Self {
-            value: self.value + other.value,
-            gradient: std::array::from_fn(|i| self.gradient[i] + other.gradient[i]),
-        }
+        self.join(other, self.value + other.value, 1.0, 1.0)
     }
 }
 
@@ -82,8 +84,7 @@ impl<D: Into<Dual>> Mul<D> for Dual {
     type Output = Self;
     fn mul(self, other: D) -> Self {
         let other = other.into();
-        let gradient = std::array::from_fn(|i| self.gradient[i] * other.value + self.value * other.gradient[i]);
-        Self { value: self.value * other.value, gradient }
+        self.join(other, self.value * other.value, other.value, self.value)
     }
 }
 
@@ -92,6 +93,6 @@ impl<D: Into<Dual>> Div<D> for Dual {
     fn div(self, other: D) -> Self {
         let other = other.into();
         let value = self.value / other.value;
-        Self { value, gradient: std::array::from_fn(|i| (self.gradient[i] - value * other.gradient[i]) / other.value) }
+        self.join(other, value, 1.0 / other.value, -value / other.value)
     }
 }
