@@ -172,6 +172,9 @@ pub(crate) struct DemoArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) engine: Engine,
+    /// Any value of the configuration, as train.epochs=2; may be given several times
+    #[arg(long = "set", value_name = "key=value")]
+    pub(crate) set: Vec<String>,
 }
 
 impl Engine {

@@ -1,8 +1,9 @@
 //! Data sets as commands open them, with what was wrong said on standard error.
 
 use anyhow::Context;
-use retinanet_data::{Dataset, FileDataset};
+use retinanet_data::{CachedDataset, Dataset, FileDataset};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How many problems are printed before the rest is counted.
 const SHOWN: usize = 10;
@@ -19,6 +20,14 @@ pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
     eprintln!("{split}: {} images, {objects} boxes, {} classes{without}", set.images.len(), set.classes.len());
     report("problem", &set.problems);
     Ok(dataset)
+}
+
+/// Most memory that the decoded images of one split are kept in, so that each is decoded once.
+const CACHE_BYTES: usize = 1 << 30;
+
+/// The same data set with its images kept in memory while there is room.
+pub(crate) fn cached(dataset: impl Dataset + 'static) -> Arc<dyn Dataset> {
+    Arc::new(CachedDataset::new(Arc::new(dataset), CACHE_BYTES))
 }
 
 /// Prints the first of these and counts the rest.

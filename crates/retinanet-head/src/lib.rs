@@ -2,7 +2,7 @@
 //!
 //! Two small fully convolutional networks, each shared by all levels and not with the other (Lin et al. 2017, section 4).
 //! A description, as the backbone is: layers with torchvision's names and one `forward` over any
-//! [`Engine`](retinanet_ops::network::Engine).
+//! [`Engine`].
 //!
 //! ```
 //! use retinanet_head::{Head, HeadConfig};

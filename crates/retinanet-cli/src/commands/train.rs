@@ -7,7 +7,6 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use retinanet::{Config, Event, InitialWeights, Outcome, Step, Training, start};
 use retinanet_anchors::ImageSize;
-use retinanet_data::Dataset;
 use retinanet_draw::{Plot, Series, line_plot};
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -20,9 +19,9 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     args.engine.start()?;
     let config = configuration(args)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
-    let train: Arc<dyn Dataset> = Arc::new(data::open(&args.data, &args.split)?);
+    let train = data::cached(data::open(&args.data, &args.split)?);
     let validation = match &args.val_split {
-        Some(split) => Some(Arc::new(data::open(&args.data, split)?) as Arc<dyn Dataset>),
+        Some(split) => Some(data::cached(data::open(&args.data, split)?)),
         None => None,
     };
     let weights = match (&args.weights, &args.backbone_weights) {
