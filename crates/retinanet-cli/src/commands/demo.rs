@@ -40,11 +40,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     let set =
         GeneratedConfig { size, classes: 4, max_objects: 4, object_size: [24.0, 110.0], ..GeneratedConfig::default() };
     // Even seeds are learned from and odd ones scored on, so that no image is both.
-    let train = GeneratedDataset::new(GeneratedConfig {
-        images: TRAIN_IMAGES,
-        seed: args.seed.wrapping_mul(2),
-        ..set.clone()
-    })?;
+    let train =
+        GeneratedDataset::new(GeneratedConfig { images: TRAIN_IMAGES, seed: args.seed.wrapping_mul(2), ..set })?;
     let test = GeneratedDataset::new(GeneratedConfig {
         images: TEST_IMAGES,
         seed: args.seed.wrapping_mul(2).wrapping_add(1),
