@@ -220,6 +220,12 @@ impl Config {
             "within [0, 1]",
             &post.nms_iou_threshold,
         )?;
+        let Matcher { foreground_iou, background_iou, .. } = self.matcher;
+        check((0.0..=1.0).contains(&foreground_iou), "matcher.foreground_iou", "within [0, 1]", &foreground_iou)?;
+        let limit = format!("within [0, matcher.foreground_iou = {foreground_iou}]");
+        check((0.0..=foreground_iou).contains(&background_iou), "matcher.background_iou", &limit, &background_iou)?;
+        let weights_are_positive = self.box_coder.weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
+        check(weights_are_positive, "box_coder.weights", "above 0", &format!("{:?}", self.box_coder.weights))?;
         let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
         self.preprocessing.validate().map_err(|e| message(&e))?;
         self.train.augmentation.validate().map_err(|e| message(&e))?;
@@ -298,6 +304,8 @@ mod tests {
         check_error("train", "key=value");
         check_error("train.epochs.more=1", "epochs to be a table");
         check_error("post_processing.score_threshold=1.5", "within [0, 1)");
+        check_error("matcher.background_iou=.6", "matcher.background_iou");
+        check_error("box_coder.weights=[1.0, 0.0, 1.0, 1.0]", "box_coder.weights");
         let message = Config::preset("papr_r50").expect_err("no such preset").to_string();
         assert!(message.contains("paper_r50") && message.contains("papr_r50"), "{message}");
     }
