@@ -28,6 +28,12 @@ fn main() -> ExitCode {
     // here is bound by memory and as fast on one thread.
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    // A reader that has seen enough (`retinanet info | head -1`) ends the program quietly, as it does any other.
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet, and the default action needs no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
     let cli = Cli::parse();
     match run(cli) {
         Ok(Status::Done) => ExitCode::SUCCESS,
