@@ -112,13 +112,13 @@ fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> R
 
 fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
     let io = |source| DecodeError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    // Before opening, which would wait for the other end of a pipe.
+    let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(DecodeError::Unsupported {
             path: path.to_owned(),
             expected: FORMATS,
-            found: "a folder or device".to_owned(),
+            found: "a folder, pipe or device".to_owned(),
         });
     }
     if metadata.len() > limits.max_bytes {
@@ -129,7 +129,7 @@ fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
             found: metadata.len().to_string(),
         });
     }
-    Ok(file)
+    File::open(path).map_err(io)
 }
 
 fn decoder<'a>(
@@ -201,8 +201,26 @@ fn named(path: &Path, error: ImageError) -> DecodeError {
             DecodeError::Io { path, source }
         }
         ImageError::Unsupported(error) => {
-            DecodeError::Unsupported { path, expected: FORMATS, found: error.to_string() }
+            DecodeError::Unsupported { path, expected: FORMATS, found: one_line(&error.to_string()) }
         }
-        other => DecodeError::Broken { path, found: other.to_string() },
+        ImageError::Decoding(error) => {
+            // The error itself only repeats the format's name before its cause.
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            DecodeError::Broken { path, found: one_line(&cause) }
+        }
+        other => DecodeError::Broken { path, found: one_line(&other.to_string()) },
     }
+}
+
+/// The decoder's words as they fit into one line: some end in a line break, some print whole structures, some are
+/// quoted and escaped.
+fn one_line(words: &str) -> String {
+    const LONGEST: usize = 120;
+    let plain = words.trim().trim_matches('"').replace("\\n", " ");
+    let mut text = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }

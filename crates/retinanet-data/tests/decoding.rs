@@ -154,7 +154,7 @@ fn errors_name_the_file() {
     let png = encode(&colourful(40, 40).into(), ImageFormat::Png);
     for (path, part) in [
         (folder.path().join("none.png"), "No such file"),
-        (folder.path().to_owned(), "found a folder or device"),
+        (folder.path().to_owned(), "found a folder, pipe or device"),
         (write(folder.path(), "empty.jpg", b""), "found other content"),
         (write(folder.path(), "text.jpg", b"not a picture"), "found other content"),
         (write(folder.path(), "cut.png", &png[..png.len() / 2]), "image data"),
@@ -163,6 +163,43 @@ fn errors_name_the_file() {
         let error = decode(&path).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
         assert!(cfg!(not(unix)) || error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn messages_are_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    // The PNG decoder prints a structure, the JPEG decoder ends in a line break.
+    let mut png = encode(&colourful(4, 4).into(), ImageFormat::Png);
+    png[30] ^= 1;
+    for (name, bytes) in
+        [("crc.png", &png[..]), ("end.jpg", b"\xff\xd8\xff\xe0garbage"), ("dht.jpg", b"\xff\xd8\xff\xc4\0\0")]
+    {
+        let path = write(folder.path(), name, bytes);
+        let message = decode(&path).unwrap_err().to_string();
+        let words = message.strip_prefix(&format!("{}: image data: expected a whole image, found ", path.display()));
+        let words = words.unwrap_or_else(|| panic!("{message}"));
+        assert!(!words.is_empty() && words.chars().count() <= 123, "{words}");
+        assert!(!words.contains(['\n', '"']) && !words.contains("\\n") && words.trim() == words, "{words:?}");
+        assert!(!words.contains("Format error"), "{words}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_without_waiting_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let pipe = path.clone();
+    std::thread::spawn(move || sender.send((decode(&pipe), image_size(&pipe))).expect("the test waits"));
+    let (decoded, size) = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it does not wait");
+    for message in [decoded.unwrap_err().to_string(), size.unwrap_err().to_string()] {
+        assert!(
+            message.contains("pipe.png: image format") && message.contains("a folder, pipe or device"),
+            "{message}"
+        );
     }
 }
 
