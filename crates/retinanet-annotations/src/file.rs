@@ -26,9 +26,8 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, AnnotationE
         }
         source => AnnotationError::Io { path: path.to_owned(), source },
     };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    // A device or pipe has no end to trust.
+    // Before opening, which would wait for the other end of a pipe. A device or pipe has no end to trust.
+    let metadata = fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(AnnotationError::content(path, "kind", "a file", "something else"));
     }
@@ -38,6 +37,7 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, AnnotationE
     if metadata.len() > limit {
         return Err(too_long(&metadata.len()));
     }
+    let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {

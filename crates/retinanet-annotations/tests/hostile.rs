@@ -153,3 +153,20 @@ fn deep_json_is_no_stack_overflow() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_without_waiting_for_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        sender.send((coco::read_ground_truth(&path), coco::read_detections(&path))).expect("the test waits");
+    });
+    let (ground_truth, detections) =
+        receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it does not wait");
+    for message in [ground_truth.unwrap_err().to_string(), detections.unwrap_err().to_string()] {
+        assert!(message.contains("pipe.json: kind: expected a file"), "{message}");
+    }
+}
