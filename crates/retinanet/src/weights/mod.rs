@@ -73,10 +73,13 @@ pub fn shapes(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<usize>
 }
 
 fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(Fault::malformed("weight file", "a file", "a directory"));
+    // Before opening, which would wait for the other end of a pipe; a device may have no end.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        let found = if metadata.is_dir() { "a directory" } else { "a pipe or device" };
+        return Err(Fault::malformed("weight file", "a file", found));
     }
+    let mut file = File::open(path)?;
     let (sha256, file_len) = digest(&mut file)?;
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -281,3 +281,22 @@ fn what_is_no_weight_file_is_named() {
     let error = retinanet::weights::read(&folder.path().join("absent.pth")).unwrap_err();
     assert!(matches!(error, WeightsError::Io { .. }) && error.to_string().contains("absent.pth: "), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_without_reading_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.pth");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for path in [pipe, "/dev/zero".into()] {
+            sender.send(retinanet::weights::read(&path).map(drop)).unwrap();
+        }
+    });
+    for _ in 0..2 {
+        let result = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it neither waits nor reads on");
+        let error = result.unwrap_err();
+        assert!(error.to_string().ends_with("expected a file, found a pipe or device"), "{error}");
+    }
+}
