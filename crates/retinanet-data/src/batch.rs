@@ -38,11 +38,12 @@ impl BatchImage {
         ratios(self.original, self.resized)
     }
 
-    /// A box of the resized frame in pixels of the original.
+    /// A box of the resized frame in pixels of the original, cut at its edges: rounding alone would put a box that ends
+    /// at the edge a little past it.
     #[must_use]
     pub fn to_original(&self, bbox: &BBox) -> BBox {
         let (sx, sy) = ratios(self.resized, self.original);
-        bbox.scale(sx, sy)
+        bbox.scale(sx, sy).clip(self.original)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use retinanet_anchors::{BBox, ImageSize};
-use retinanet_data::{BatchError, FloatImage, Image, Preprocessing, Sample};
+use retinanet_data::{BatchError, BatchImage, FloatImage, Image, Preprocessing, Sample};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures/torchvision");
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/input_samples.txt");
@@ -194,6 +194,18 @@ fn bytes_and_floats_agree() {
     assert_eq!(image.boxes[0], BBox::new(sx, 2.0 * sy, 13.0 * sx, 9.0 * sy));
     let back = image.to_original(&image.boxes[0]);
     assert!((back.x0 - 1.0).abs() < 1e-6 && (back.y1 - 9.0).abs() < 1e-5);
+}
+
+#[test]
+fn a_box_at_the_edge_stays_in_the_picture() {
+    let original = ImageSize::new(97, 30);
+    for side in 1..400 {
+        let resized = ImageSize::new(side, side);
+        let image = BatchImage { index: 0, original, resized, boxes: Vec::new(), classes: Vec::new() };
+        let back = image.to_original(&BBox::new(0.0, 0.0, side as f32, side as f32));
+        assert!(back.x1 <= 97.0 && back.y1 <= 30.0, "{side}: {back:?}");
+        assert!(back.x1 > 96.999 && back.y1 > 29.999, "{side}: {back:?}");
+    }
 }
 
 #[test]
