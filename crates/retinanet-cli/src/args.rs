@@ -27,6 +27,19 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
+impl Command {
+    /// What a command that runs a network computes with.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        match self {
+            Self::Detect(args) => Some(&args.engine),
+            Self::Train(args) => Some(&args.engine),
+            Self::Eval(args) => Some(&args.engine),
+            Self::Demo(args) => Some(&args.engine),
+            Self::Score(_) | Self::Info(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DeviceArg {
     /// The processor

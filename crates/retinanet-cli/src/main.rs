@@ -28,6 +28,14 @@ fn main() -> ExitCode {
     // here is bound by memory and as fast on one thread.
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    // A training step makes and drops hundreds of large tensors. By default each is given back to the kernel, and the next
+    // one is made of fresh pages, zeroed one fault at a time; this keeps the memory.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no other thread runs yet; both are plain settings.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
     // A reader that has seen enough (`retinanet info | head -1`) ends the program quietly, as it does any other.
     #[cfg(unix)]
     // SAFETY: no other thread runs yet, and the default action needs no handler.
@@ -46,12 +54,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Status> {
-    match cli.command {
+    if let Some(engine) = cli.command.engine() {
+        engine.start()?;
+    }
+    // Inside of the pool, so that this thread is one of those that compute: from outside, it would sleep and be woken again
+    // for each of the hundreds of kernels of a step.
+    rayon::scope(|_| match cli.command {
         Command::Detect(args) => commands::detect::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
-    }
+    })
 }

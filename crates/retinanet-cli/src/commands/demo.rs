@@ -17,7 +17,7 @@ const ASSIGNMENTS: [&str; 8] = [
     "head.channels=48",
     "preprocessing.min_size=160",
     "preprocessing.max_size=160",
-    "train.epochs=16",
+    "train.epochs=14",
     "train.optimizer={ adamw = { weight_decay = 0.01, norm_weight_decay = 0.0 } }",
     "train.learning_rate=0.002",
 ];
@@ -28,7 +28,6 @@ const TRAIN_IMAGES: usize = 400;
 const TEST_IMAGES: usize = 60;
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
-    args.engine.start()?;
     let begin = Instant::now();
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let mut assignments: Vec<String> = ASSIGNMENTS.iter().map(|&a| a.to_owned()).collect();

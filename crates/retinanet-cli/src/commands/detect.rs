@@ -49,7 +49,6 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     let model = args.model.as_deref().context(
         "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or torchvision's RetinaNet weights (.pth), found none; `retinanet demo` trains a small one",
     )?;
-    args.engine.start()?;
     let mut detector = load(model)?;
     configure(&mut detector, args)?;
     let interrupt = Interrupt::listen("interrupted: finishing this image")?;

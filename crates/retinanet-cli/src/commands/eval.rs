@@ -11,7 +11,6 @@ use serde_json::json;
 use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
-    args.engine.start()?;
     let detector = Detector::load(&args.model)?;
     let dataset = data::open(&args.data, &args.split)?;
     let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());

@@ -16,7 +16,6 @@ use std::time::Instant;
 const WORKERS: usize = 2;
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
-    args.engine.start()?;
     let config = configuration(args)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let train = data::cached(data::open(&args.data, &args.split)?);
