@@ -1,6 +1,7 @@
 //! Data sets as commands open them, with what was wrong said on standard error.
 
 use anyhow::Context;
+use retinanet_annotations::Effect;
 use retinanet_data::{CachedDataset, Dataset, FileDataset};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,21 @@ pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
     let set = dataset.annotations();
     let objects: usize = set.images.iter().map(|image| image.annotations.len()).sum();
     let empty = set.images.iter().filter(|image| image.annotations.is_empty()).count();
-    let without =
-        if empty > 0 { format!(" ({empty} images with no boxes, which are data too)") } else { String::new() };
+    let without = if empty > 0 { format!(" ({empty} with no boxes, which are data too)") } else { String::new() };
     eprintln!("{split}: {} images, {objects} boxes, {} classes{without}", set.images.len(), set.classes.len());
     report("problem", &set.problems);
     Ok(dataset)
+}
+
+/// Images of a set that could not be used, as its problems say; they count as failures, as those that fail later do.
+pub(crate) fn num_dropped_images(dataset: &dyn Dataset) -> usize {
+    dataset.annotations().problems.iter().filter(|problem| problem.effect == Effect::ImageDropped).count()
+}
+
+/// Makes a folder for output, or says why that cannot be one.
+pub(crate) fn make_folder(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!path.exists() || path.is_dir(), "{}: expected a folder, found a file", path.display());
+    std::fs::create_dir_all(path).with_context(|| format!("{}: cannot make the folder", path.display()))
 }
 
 /// Most memory that the decoded images of one split are kept in, so that each is decoded once.

@@ -47,11 +47,29 @@ fn main() -> ExitCode {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::DoneWithFailures) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", message(&error));
             ExitCode::from(2)
         }
     }
 }
+
+/// The error and its causes, but those that the text before them already says.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+/// Prints a line to standard output; a full disk behind it is an error like any other.
+macro_rules! out {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        anyhow::Context::context(writeln!(std::io::stdout(), $($argument)*), "standard output: cannot write")
+    }};
+}
+use out;
 
 fn run(cli: Cli) -> anyhow::Result<Status> {
     if let Some(engine) = cli.command.engine() {
@@ -67,4 +85,19 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::from(retinanet::Error::Io { path: "a.txt".into(), source: io });
+        assert_eq!(message(&error), "a.txt: disk on fire");
+        let error = Err::<(), _>(error).context("cannot write").expect_err("an error");
+        assert_eq!(message(&error), "cannot write: a.txt: disk on fire");
+    }
 }

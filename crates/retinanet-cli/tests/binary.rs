@@ -91,7 +91,7 @@ fn a_folder_with_flaws_trains_scores_and_detects() {
     small.iter().for_each(|assignment| args.extend(["--set", assignment]));
     let output = check(&args, 1, "broken.bmp");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("1 images with no boxes"), "{stderr}");
+    assert!(stderr.contains("1 with no boxes"), "{stderr}");
     assert!(stderr.to_lowercase().contains("width"), "the box with no area is named: {stderr}");
     for name in ["config.toml", "metrics.jsonl", "last.safetensors", "curves.png", "detections.png"] {
         assert!(run.join(name).is_file(), "{name}");

@@ -83,7 +83,7 @@ impl Augmentation {
         if !self.min_sizes.iter().all(|size| (1..=MAX_SIDE).contains(size)) {
             return Err(ConfigError {
                 field: "augmentation.min_sizes",
-                expected: "sizes within 1..=32768",
+                expected: "sizes within 1..=8192",
                 found: format!("{:?}", self.min_sizes),
             });
         }

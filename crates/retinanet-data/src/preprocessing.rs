@@ -35,8 +35,9 @@ impl Default for Preprocessing {
     }
 }
 
-/// A side beyond this is a slip of the pen, not a picture: a single canvas would take 12 GiB.
-pub(crate) const MAX_SIDE: usize = 1 << 15;
+/// A side beyond this is a slip of the pen, not a picture: a single canvas would take 768 MiB, and the maps
+/// that a network makes of it several times as much.
+pub(crate) const MAX_SIDE: usize = 1 << 13;
 
 impl Preprocessing {
     /// Looks at every field.
@@ -57,7 +58,7 @@ impl Preprocessing {
             ("preprocessing.pad_to", self.pad_to),
         ] {
             if !(1..=MAX_SIDE).contains(&side) {
-                return wrong(field, "1..=32768", side.to_string());
+                return wrong(field, "1..=8192", side.to_string());
             }
         }
         Ok(())

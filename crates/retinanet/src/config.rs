@@ -175,6 +175,20 @@ impl Config {
             let (field, expected, found) = (field.to_owned(), expected.to_owned(), found.to_string());
             if holds { Ok(()) } else { Err(ConfigError::Value { field, expected, found }) }
         };
+        // Far above any network that has been published, and far below what overflows or takes all memory.
+        let Config { backbone, fpn, head, .. } = self;
+        for (field, found, limit) in [
+            ("backbone.width", backbone.width, 4096),
+            ("backbone.groups", backbone.groups, 4096),
+            ("backbone.width_per_group", backbone.width_per_group, 4096),
+            ("fpn.channels", fpn.channels, 8192),
+            ("head.channels", head.channels, 8192),
+            ("head.depth", head.depth, 64),
+            ("train.batch", self.train.batch, 1024),
+            ("post_processing.pre_nms_top_k", self.post_processing.pre_nms_top_k, 1_000_000),
+        ] {
+            check(found <= limit, field, &format!("at most {limit}"), &found)?;
+        }
         let TrainConfig { epochs, batch, learning_rate, reference_batch, schedule, clip_norm, validate_every, .. } =
             &self.train;
         check(*epochs > 0, "train.epochs", "at least 1", epochs)?;
@@ -204,6 +218,11 @@ impl Config {
         if let OptimizerConfig::Sgd { momentum, .. } = self.train.optimizer {
             check((0.0..1.0).contains(&momentum), "train.optimizer.sgd.momentum", "within [0, 1)", &momentum)?;
         }
+        let (OptimizerConfig::Sgd { weight_decay, norm_weight_decay, .. }
+        | OptimizerConfig::Adamw { weight_decay, norm_weight_decay }) = self.train.optimizer;
+        for (field, found) in [("weight_decay", weight_decay), ("norm_weight_decay", norm_weight_decay)] {
+            check((0.0..=1.0).contains(&found), &format!("train.optimizer.{field}"), "within [0, 1]", &found)?;
+        }
         if let BoxLoss::SmoothL1 { beta } = self.loss.r#box {
             check(beta > 0.0, "loss.box.smooth_l1.beta", "above 0", &beta)?;
         }
@@ -226,6 +245,8 @@ impl Config {
         check((0.0..=foreground_iou).contains(&background_iou), "matcher.background_iou", &limit, &background_iou)?;
         let weights_are_positive = self.box_coder.weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
         check(weights_are_positive, "box_coder.weights", "above 0", &format!("{:?}", self.box_coder.weights))?;
+        let clamp = self.box_coder.clamp;
+        check(clamp > 0.0 && clamp <= 20.0, "box_coder.clamp", "within (0, 20]", &clamp)?;
         let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
         self.preprocessing.validate().map_err(|e| message(&e))?;
         self.train.augmentation.validate().map_err(|e| message(&e))?;
@@ -305,6 +326,11 @@ mod tests {
         check_error("train.epochs.more=1", "epochs to be a table");
         check_error("post_processing.score_threshold=1.5", "within [0, 1)");
         check_error("matcher.background_iou=.6", "matcher.background_iou");
+        check_error("box_coder.clamp=nan", "box_coder.clamp");
+        check_error("head.depth=1000000", "head.depth: expected at most 64, found 1000000");
+        check_error("backbone.width=4611686018427387904", "backbone.width");
+        check_error("train.batch=99999999999", "train.batch: expected at most 1024");
+        check_error("train.optimizer.sgd.weight_decay=-1.0", "weight_decay: expected within [0, 1], found -1");
         check_error("box_coder.weights=[1.0, 0.0, 1.0, 1.0]", "box_coder.weights");
         let message = Config::preset("papr_r50").expect_err("no such preset").to_string();
         assert!(message.contains("paper_r50") && message.contains("papr_r50"), "{message}");

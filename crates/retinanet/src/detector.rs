@@ -43,6 +43,10 @@ impl Detector {
         } else {
             Self::from_torchvision(file)
         }
+        .map_err(|source| match source {
+            Error::Metadata { .. } => source,
+            _ => Error::Model { path: path.to_owned(), source: Box::new(source) },
+        })
     }
 
     fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {

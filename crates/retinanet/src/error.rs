@@ -23,6 +23,14 @@ pub enum Error {
     /// A weight file cannot be read, does not fit or cannot be written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A model file was read, and what it holds makes no detector.
+    #[error("{path}: {source}")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A checkpoint's metadata cannot be used.
     #[error("{path}: metadata {key}: {message}")]
     Metadata {

@@ -39,7 +39,7 @@ impl PostProcessing {
     /// Detections of every image, best first, in the frame of the resized image that `sizes` gives.
     ///
     /// In torchvision's order: threshold, top-k a level by logit over all pairs, decoding, clipping to the image, class-wise
-    /// suppression over all levels, the first `max_detections`.
+    /// suppression over all levels, the first `max_detections`. As there, a box that clipping leaves without an area stays.
     ///
     /// # Errors
     /// The predictions are not f32 on the CPU or do not fit the anchors.

@@ -48,10 +48,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     })?;
     let (train, test) = (data::cached(train), data::cached(test));
     let names: Vec<&str> = train.classes().iter().map(|class| class.name.as_str()).collect();
-    println!(
+    crate::out!(
         "A RetinaNet with a quarter of a ResNet-18, from random weights, learns {} on drawn images.",
         names.join(", ")
-    );
+    )?;
 
     let model = start(&config, train.classes(), &InitialWeights::New)?.model;
     let training = Training { config, train, validation: None, output: args.output.clone(), workers: 1 };
@@ -62,19 +62,19 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     }
 
     let evaluation = evaluate(&outcome.detector, &*test, &mut |_| ())?;
-    println!("\nOn {} images that it has not seen:\n\n{}\n", test.len(), table::metrics(&evaluation.metrics));
+    crate::out!("\nOn {} images that it has not seen:\n\n{}\n", test.len(), table::metrics(&evaluation.metrics))?;
     let sheet = args.output.join("detections.png");
     pictures::write(&sheet, &pictures::contact_sheet(&outcome.detector, &*test, 9, 0.3)?)?;
     let example = args.output.join("example.png");
     let sample = test.sample(0).context("a generated image cannot fail")?;
     pictures::write(&example, &pictures::annotate(&sample.image, &[], &outcome.detector, 0.3)?)?;
 
-    println!("It took {:.0} s. Written:", begin.elapsed().as_secs_f64());
-    println!("  {}  what it finds in nine of them", sheet.display());
-    println!("  {}  the losses", args.output.join("curves.png").display());
-    println!("  {}  the model, with its configuration and classes", saved.display());
-    println!("Try next:");
-    println!("  retinanet detect --model {} {}", saved.display(), example.display());
-    println!("  retinanet train --data YOUR_DATA --val-split val --output runs/mine");
+    crate::out!("It took {:.0} s. Written:", begin.elapsed().as_secs_f64())?;
+    crate::out!("  {}  what it finds in nine of them", sheet.display())?;
+    crate::out!("  {}  the losses", args.output.join("curves.png").display())?;
+    crate::out!("  {}  the model, with its configuration and classes", saved.display())?;
+    crate::out!("Try next:")?;
+    crate::out!("  retinanet detect --model {} {}", saved.display(), example.display())?;
+    crate::out!("  retinanet train --data YOUR_DATA --val-split val --output runs/mine")?;
     Ok(Status::Done)
 }

@@ -69,11 +69,11 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
         match detect(&detector, path, targets.get(i).map(PathBuf::as_path), args) {
             Ok((size, detections)) => {
                 if !args.json {
-                    bar.suspend(|| println!("{}", line(path, size, &detections, &detector, args)));
+                    bar.suspend(|| crate::out!("{}", line(path, size, &detections, &detector, args)))?;
                 }
                 images.push(entry(path, size, &detections, &detector));
             }
-            Err(error) => errors.push(ErrorEntry { path: path.display().to_string(), error: format!("{error:#}") }),
+            Err(error) => errors.push(ErrorEntry { path: path.display().to_string(), error: crate::message(&error) }),
         }
         bar.inc(1);
     }
@@ -84,15 +84,15 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     if !args.json {
         let seconds = start.elapsed().as_secs_f64();
         let written = if args.no_pictures { String::new() } else { format!("; pictures in {}", args.output.display()) };
-        println!(
+        crate::out!(
             "{} images in {seconds:.1} s, {:.2} images/s{written}",
             images.len(),
             images.len() as f64 / seconds.max(1e-9)
-        );
+        )?;
     }
     let is_complete = errors.is_empty() && !interrupt.is_set();
     if args.json {
-        println!("{}", serde_json::to_string(&Document { model, images, errors })?);
+        crate::out!("{}", serde_json::to_string(&Document { model, images, errors })?)?;
     }
     Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })
 }
@@ -155,7 +155,7 @@ fn list_inputs(inputs: &[PathBuf]) -> (Vec<PathBuf>, Vec<ErrorEntry>) {
             Ok(entries) => {
                 let found: BTreeSet<PathBuf> = entries.into_iter().filter(|path| is_image_path(path)).collect();
                 if found.is_empty() {
-                    fail(input, "expected images, found none in this folder".to_owned());
+                    fail(input, "expected images, found none in this folder (subfolders are not searched)".to_owned());
                 }
                 images.extend(found);
             }

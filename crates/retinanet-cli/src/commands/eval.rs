@@ -32,15 +32,16 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
             .collect();
         document["images"] = dataset.len().into();
         document["errors"] = evaluation.failures.iter().map(ToString::to_string).collect();
-        println!("{document}");
+        crate::out!("{document}")?;
     } else {
-        println!("{}", table::metrics(&evaluation.metrics));
-        println!(
+        crate::out!("{}", table::metrics(&evaluation.metrics))?;
+        crate::out!(
             "\n{} images in {seconds:.1} s, {:.1} images/s",
             dataset.len(),
             dataset.len() as f64 / seconds.max(1e-9)
-        );
+        )?;
     }
     data::report("failed", &evaluation.failures);
-    Ok(if evaluation.failures.is_empty() { Status::Done } else { Status::DoneWithFailures })
+    let is_complete = evaluation.failures.is_empty() && data::num_dropped_images(&dataset) == 0;
+    Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })
 }

@@ -11,9 +11,9 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<Status> {
     let detections = read_detections(&args.detections)?;
     let metrics = retinanet_eval::coco::evaluate(&ground_truth, &detections)?;
     if args.json {
-        println!("{}", summary_json(&metrics));
+        crate::out!("{}", summary_json(&metrics))?;
     } else {
-        println!("{}", table::metrics(&metrics));
+        crate::out!("{}", table::metrics(&metrics))?;
     }
     Ok(Status::Done)
 }

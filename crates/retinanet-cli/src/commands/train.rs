@@ -17,6 +17,7 @@ const WORKERS: usize = 2;
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
+    data::make_folder(&args.output)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let train = data::cached(data::open(&args.data, &args.split)?);
     let validation = match &args.val_split {
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let start = start(&config, train.classes(), &weights)?;
     start.notes.iter().for_each(|note| eprintln!("{note}"));
 
+    let dropped = data::num_dropped_images(&*train) + validation.as_deref().map_or(0, data::num_dropped_images);
     let shown = validation.clone().unwrap_or_else(|| Arc::clone(&train));
     let training = Training { config, train, validation, output: args.output.clone(), workers: WORKERS };
     let outcome = watch(&training, start.model, &interrupt)?;
@@ -39,15 +41,16 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
         pictures::write(&sheet, &pictures::contact_sheet(&outcome.detector, &*shown, 9, 0.3)?)?;
     }
     let model = args.output.join("last.safetensors");
-    println!("model: {}", model.display());
+    crate::out!("model: {}", model.display())?;
     if !outcome.interrupted {
-        println!("pictures: {}, {}", sheet.display(), args.output.join("curves.png").display());
+        crate::out!("pictures: {}, {}", sheet.display(), args.output.join("curves.png").display())?;
     }
-    println!("next: retinanet detect --model {} IMAGE...", model.display());
-    if outcome.failures > 0 {
-        eprintln!("{} images could not be used; they are named above", outcome.failures);
+    crate::out!("next: retinanet detect --model {} IMAGE...", model.display())?;
+    let failures = outcome.failures + dropped;
+    if failures > 0 {
+        eprintln!("images that could not be used, named above: {failures}");
     }
-    Ok(if outcome.interrupted || outcome.failures > 0 { Status::DoneWithFailures } else { Status::Done })
+    Ok(if outcome.interrupted || failures > 0 { Status::DoneWithFailures } else { Status::Done })
 }
 
 /// The preset or file with the arguments merged in.
@@ -119,11 +122,11 @@ pub(crate) fn watch(training: &Training, model: retinanet::Model, interrupt: &In
         eprintln!("interrupted: the weights so far are saved");
     }
     if let Some((ap, epoch)) = outcome.best {
-        println!(
+        crate::out!(
             "best AP {} at epoch {epoch}: {}",
             table::score(ap),
             training.output.join("best.safetensors").display()
-        );
+        )?;
     }
     Ok(outcome)
 }
