@@ -62,6 +62,11 @@ fn message(error: &anyhow::Error) -> String {
     })
 }
 
+/// How the program was called, for commands to try next.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "retinanet".to_owned())
+}
+
 /// Prints a line to standard output; a full disk behind it is an error like any other.
 macro_rules! out {
     ($($argument:tt)*) => {{

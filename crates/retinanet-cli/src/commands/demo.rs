@@ -74,7 +74,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     crate::out!("  {}  the losses", args.output.join("curves.png").display())?;
     crate::out!("  {}  the model, with its configuration and classes", saved.display())?;
     crate::out!("Try next:")?;
-    crate::out!("  retinanet detect --model {} {}", saved.display(), example.display())?;
-    crate::out!("  retinanet train --data YOUR_DATA --val-split val --output runs/mine")?;
+    let program = crate::program();
+    crate::out!("  {program} detect --model {} {}", saved.display(), example.display())?;
+    crate::out!("  {program} train --data YOUR_DATA --val-split val --output runs/mine")?;
     Ok(Status::Done)
 }

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     if !outcome.interrupted {
         crate::out!("pictures: {}, {}", sheet.display(), args.output.join("curves.png").display())?;
     }
-    crate::out!("next: retinanet detect --model {} IMAGE...", model.display())?;
+    crate::out!("next: {} detect --model {} IMAGE...", crate::program(), model.display())?;
     let failures = outcome.failures + dropped;
     if failures > 0 {
         eprintln!("images that could not be used, named above: {failures}");
