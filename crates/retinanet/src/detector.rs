@@ -25,7 +25,7 @@ pub struct Detector {
 
 /// Entries of a checkpoint's metadata.
 const CONFIG: &str = "config";
-const CLASSES: &str = "classes";
+pub(crate) const CLASSES: &str = "classes";
 
 impl Detector {
     /// Reads a checkpoint of ours, or torchvision's weights (`.pth` or `.safetensors`, RetinaNet v1 or v2), recognised by content.

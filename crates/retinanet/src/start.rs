@@ -1,6 +1,7 @@
 //! The weights that a training starts from.
 
 use crate::config::Config;
+use crate::detector::CLASSES;
 use crate::error::{Error, Result};
 use crate::initialize::initialize;
 use crate::model::{Model, Network};
@@ -58,14 +59,15 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
                 ));
             }
             Ok(Start {
-                model: complete(config, classes.len(), path, backbone, |name| !name.starts_with(BACKBONE))?,
+                model: complete(config, Network::new(config, classes.len())?, path, backbone, |name| {
+                    !name.starts_with(BACKBONE)
+                })?,
                 notes,
             })
         }
         InitialWeights::Detector(path) => {
             let file = weights::read(path)?;
-            let named: Option<Vec<Class>> =
-                file.metadata.get("classes").and_then(|text| serde_json::from_str(text).ok());
+            let named: Option<Vec<Class>> = file.metadata.get(CLASSES).and_then(|text| serde_json::from_str(text).ok());
             let mut tensors = weights::names::canonical(file.tensors)?.tensors;
             let mut notes = vec![format!("weights: from {}", path.display())];
 
@@ -89,7 +91,7 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
                 ));
             }
             Ok(Start {
-                model: complete(config, classes.len(), path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?,
+                model: complete(config, network, path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?,
                 notes,
             })
         }
@@ -99,12 +101,11 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
 /// The file's tensors, completed by new ones where `is_new` allows it.
 fn complete(
     config: &Config,
-    num_classes: usize,
+    network: Network,
     path: &Path,
     mut tensors: BTreeMap<String, Tensor>,
     is_new: impl Fn(&str) -> bool,
 ) -> Result<Model> {
-    let network = Network::new(config, num_classes)?;
     let expected = network.expected_shapes().into_iter().filter(|(name, _)| !is_new(name)).collect();
     if tensors.is_empty() {
         let message = format!(

@@ -106,6 +106,11 @@ pub struct Outcome {
     pub best: Option<(f64, usize)>,
 }
 
+/// Reports each; whether the training is to end.
+fn report_failures(failures: &[SampleError], on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> bool {
+    failures.iter().fold(false, |is_break, failure| on_event(Event::Failure(failure)).is_break() | is_break)
+}
+
 /// Sums over the steps of an epoch.
 #[derive(Default)]
 struct Sums {
@@ -118,7 +123,8 @@ impl Training {
     /// Trains the model. `on_event` sees all that happens; when it breaks, the step is finished, the weights are saved and
     /// the training ends.
     ///
-    /// Every file of the run folder is written whole or not at all, so that an interrupted run keeps its last checkpoint.
+    /// Every file of the run folder is written whole or not at all, so that an interrupted run keeps its last checkpoint;
+    /// only `metrics.jsonl` grows, by a line an epoch.
     ///
     /// # Errors
     /// There is nothing to train on, a file cannot be written, or the loss is not finite.
@@ -145,18 +151,18 @@ impl Training {
         let detector = Detector { config: self.config.clone(), classes, model };
         let mut optimizer = Optimizer::new(train.optimizer, &detector.model.network.parameters());
         let mut loss = DetectionLoss::new(self.config.loss.clone(), self.config.box_coder);
-        let mut outcome = (false, 0, None::<(f64, usize)>);
-        let (interrupted, failures, best) = (&mut outcome.0, &mut outcome.1, &mut outcome.2);
+        let mut failures = 0;
+        let mut best: Option<(f64, usize)> = None;
 
-        *interrupted = on_event(Event::Start { steps_per_epoch, learning_rate: base_rate }).is_break();
+        let mut interrupted = on_event(Event::Start { steps_per_epoch, learning_rate: base_rate }).is_break();
         let mut step = 0;
         for epoch in 0..train.epochs {
             let mut sums = Sums::default();
             let mut batches = loader.epoch(epoch);
-            while !*interrupted && let Some(loaded) = batches.next() {
-                for failure in &loaded.failures {
-                    *failures += usize::from(epoch == 0);
-                    *interrupted |= epoch == 0 && on_event(Event::Failure(failure)).is_break();
+            while !interrupted && let Some(loaded) = batches.next() {
+                if epoch == 0 {
+                    failures += loaded.failures.len();
+                    interrupted |= report_failures(&loaded.failures, on_event);
                 }
                 if loaded.batch.images.is_empty() {
                     continue;
@@ -166,16 +172,18 @@ impl Training {
                     self.step(&detector.model, &mut optimizer, &mut loss, &loaded.batch, (epoch, step), learning_rate)?;
                 sums.add(&report);
                 step += 1;
-                *interrupted |= on_event(Event::Step(report)).is_break();
+                interrupted |= on_event(Event::Step(report)).is_break();
             }
-            for failure in batches.take_failures() {
-                *failures += usize::from(epoch == 0);
-                *interrupted |= epoch == 0 && on_event(Event::Failure(&failure)).is_break();
+            if epoch == 0 {
+                // Those after the last batch.
+                let rest = batches.take_failures();
+                failures += rest.len();
+                interrupted |= report_failures(&rest, on_event);
             }
             let waited = batches.waited();
             drop(batches);
             detector.save(self.output.join("last.safetensors"))?;
-            if *interrupted {
+            if interrupted {
                 break;
             }
 
@@ -186,19 +194,18 @@ impl Training {
                 let score = evaluation.metrics.summary.ap;
                 ap = Some(score);
                 if best.is_none_or(|(best, _)| score > best) {
-                    *best = Some((score, epoch + 1));
+                    best = Some((score, epoch + 1));
                     detector.save(self.output.join("best.safetensors"))?;
                 }
-                *interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
+                interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
             }
             let summary = sums.summary(epoch + 1, waited, ap);
             metrics.append(&summary, base_rate * train.schedule.factor(step.saturating_sub(1), total_steps))?;
-            *interrupted |= on_event(Event::Epoch(summary)).is_break();
-            if *interrupted {
+            interrupted |= on_event(Event::Epoch(summary)).is_break();
+            if interrupted {
                 break;
             }
         }
-        let (interrupted, failures, best) = outcome;
         Ok(Outcome { detector, interrupted, failures, best })
     }
 
