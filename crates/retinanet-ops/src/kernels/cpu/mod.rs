@@ -10,6 +10,7 @@ mod conv;
 mod element;
 mod elementwise;
 mod group_norm;
+pub mod inference;
 mod isa;
 mod pool;
 mod tasks;
