@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use retinanet_anchors::{Detection, ImageSize};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, Image};
+use retinanet_ops::network::QuantizationTable;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,6 +22,10 @@ pub struct Detector {
     pub classes: Vec<Class>,
     /// Network and weights.
     pub model: Model,
+    /// The layers that run in 8 bits where [`Precision::Int8`](retinanet_ops::kernels::cpu::inference::Precision) is asked for.
+    ///
+    /// The model's weights are those that the integers stand for, so that all else runs as with any other detector.
+    pub quantization: Option<QuantizationTable>,
 }
 
 /// Entries of a checkpoint's metadata.
@@ -28,6 +33,11 @@ const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
 
 impl Detector {
+    /// A detector that is not quantised.
+    pub fn new(config: Config, classes: Vec<Class>, model: Model) -> Self {
+        Self { config, classes, model, quantization: None }
+    }
+
     /// Reads a checkpoint of ours, or torchvision's weights (`.pth` or `.safetensors`, RetinaNet v1 or v2), recognised by content.
     ///
     /// A checkpoint carries configuration and classes. Of torchvision's files the architecture is inferred from names and
@@ -59,13 +69,13 @@ impl Detector {
             .ok_or_else(|| metadata(CLASSES, "expected a list of classes, found none".to_owned()))?;
         let classes: Vec<Class> = serde_json::from_str(classes).map_err(|e| metadata(CLASSES, e.to_string()))?;
         let model = Model::with_tensors(&config, classes.len(), file.tensors)?;
-        Ok(Self { config, classes, model })
+        Ok(Self::new(config, classes, model))
     }
 
     fn from_torchvision(file: WeightFile) -> Result<Self> {
         let imported = torchvision::import(file)?;
         let model = Model::with_tensors(&imported.config, imported.classes.len(), imported.tensors)?;
-        Ok(Self { config: imported.config, classes: imported.classes, model })
+        Ok(Self::new(imported.config, imported.classes, model))
     }
 
     /// Writes a checkpoint: the tensors under torchvision's names, with configuration and classes, whole or not at all.

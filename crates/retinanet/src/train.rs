@@ -148,7 +148,7 @@ impl Training {
         let steps_per_epoch = loader.num_batches();
         let total_steps = steps_per_epoch * train.epochs;
         let base_rate = train.scaled_learning_rate();
-        let detector = Detector { config: self.config.clone(), classes, model };
+        let detector = Detector::new(self.config.clone(), classes, model);
         let mut optimizer = Optimizer::new(train.optimizer, &detector.model.network.parameters());
         let mut loss = DetectionLoss::new(self.config.loss.clone(), self.config.box_coder);
         let mut failures = 0;

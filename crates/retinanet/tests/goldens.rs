@@ -358,7 +358,7 @@ fn check_case(case: &Case) {
     let doubles = doubles.collect::<candle_core::Result<_>>().expect("tensors in f64");
     let model = Model::with_tensors(&config, case.num_classes, tensors).expect("all tensors by torchvision's names");
     let classes = (0..case.num_classes as i64).map(|id| Class { category_id: id, name: id.to_string() }).collect();
-    let detector = Detector { config: config.clone(), classes, model };
+    let detector = Detector::new(config.clone(), classes, model);
     check_inference(case, &golden, &detector, &batch);
 
     let pixels = batch_tensor(&batch);

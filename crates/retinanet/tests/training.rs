@@ -197,7 +197,7 @@ fn fine_tuning_with_other_classes_starts_the_class_layer_anew() -> Result<(), Bo
     let class = |name: &str| Class { category_id: 1, name: name.to_owned() };
     let two = [class("light"), class("dark")];
     let model = start(&config, &two, &InitialWeights::New)?.model;
-    Detector { config: config.clone(), classes: two.to_vec(), model }.save(&path)?;
+    Detector::new(config.clone(), two.to_vec(), model).save(&path)?;
 
     let other_seed = tiny(&["train.seed=9"]);
     let values =

@@ -8,7 +8,11 @@
 mod engine;
 mod layer;
 mod parameters;
+mod quantization;
 
 pub use engine::{Engine, InferenceEngine, TrainingEngine};
 pub use layer::{ConvLayer, Initialization, NormKind, ParameterKind, ParameterSpec};
 pub use parameters::Parameters;
+pub use quantization::{
+    MAX_WEIGHT, QuantizationTable, QuantizedLayer, QuantizedWeight, dequantize_weight, quantize_weight,
+};
