@@ -1,5 +1,9 @@
 //! The arguments of every command.
 
+mod bench;
+
+pub(crate) use bench::{BenchArgs, BenchMode};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,6 +29,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
     Demo(DemoArgs),
+    /// Time the network, detection or a training step, and report memory
+    Bench(BenchArgs),
 }
 
 impl Command {
@@ -35,6 +41,7 @@ impl Command {
             Self::Train(args) => Some(&args.engine),
             Self::Eval(args) => Some(&args.engine),
             Self::Demo(args) => Some(&args.engine),
+            Self::Bench(args) => Some(&args.engine),
             Self::Score(_) | Self::Info(_) => None,
         }
     }

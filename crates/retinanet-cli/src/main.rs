@@ -89,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Score(args) => commands::score::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
     })
 }
 

@@ -1,24 +1,9 @@
 //! The binary as scripts see it: exit codes, standard output, standard error.
 
+mod run;
+
+use run::{check, path};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn retinanet(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_retinanet")).args(args).output().expect("the binary runs")
-}
-
-#[track_caller]
-fn check(args: &[&str], code: i32, stderr_part: &str) -> Output {
-    let output = retinanet(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
-    assert!(stderr.contains(stderr_part), "{args:?}: expected {stderr_part:?} in {stderr:?}");
-    output
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
-}
 
 #[test]
 fn what_cannot_run_says_what_to_do() {

@@ -40,9 +40,9 @@ struct DetectionEntry {
 }
 
 #[derive(Serialize)]
-struct ErrorEntry {
+pub(crate) struct ErrorEntry {
     path: String,
-    error: String,
+    pub(crate) error: String,
 }
 
 pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
@@ -135,7 +135,7 @@ fn is_image_path(path: &Path) -> bool {
 }
 
 /// The images of files and folders, in order; a folder's by name. What is neither is an error of its own.
-fn list_inputs(inputs: &[PathBuf]) -> (Vec<PathBuf>, Vec<ErrorEntry>) {
+pub(crate) fn list_inputs(inputs: &[PathBuf]) -> (Vec<PathBuf>, Vec<ErrorEntry>) {
     let (mut images, mut errors) = (Vec::new(), Vec::new());
     let mut fail = |path: &Path, error: String| {
         errors.push(ErrorEntry { path: path.display().to_string(), error: format!("{}: {error}", path.display()) })

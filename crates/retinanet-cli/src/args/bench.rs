@@ -1,0 +1,103 @@
+//! The arguments of `retinanet bench`.
+
+use super::Engine;
+use clap::{Args, ValueEnum};
+use retinanet_anchors::ImageSize;
+use std::path::PathBuf;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchMode {
+    /// Backbone, pyramid and heads on random pixels
+    Core,
+    /// From a decoded image to its boxes
+    Detect,
+    /// One step of a training, with random targets
+    Train,
+}
+
+impl BenchMode {
+    /// As it is given.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Detect => "detect",
+            Self::Train => "train",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct BenchArgs {
+    /// What to time
+    #[arg(long, value_enum, default_value = "core")]
+    pub(crate) mode: BenchMode,
+    /// A network of this preset with random weights; `retinanet info` lists them
+    #[arg(long, value_name = "NAME", default_value = "torchvision_r50_v1", conflicts_with = "model")]
+    pub(crate) preset: String,
+    /// This model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Classes of a network with random weights
+    #[arg(long, value_name = "K", default_value_t = 91, conflicts_with = "model")]
+    pub(crate) num_classes: usize,
+    /// Height and width of the images, as 800x1344; the configuration's largest if not given
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    pub(crate) size: Option<ImageSize>,
+    /// Images that are run together
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Timed runs, after one that is not
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) repeat: usize,
+    /// detect: images, or folders of images, instead of random pixels; a run is all of them
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) images: Vec<PathBuf>,
+    /// detect: first move the class bias so that about N locations an image pass the score threshold
+    #[arg(long, value_name = "N")]
+    pub(crate) candidates: Option<usize>,
+    /// Write what a timed run gave to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dump: Option<PathBuf>,
+    /// Any value of a preset, as head.depth=2; may be given several times
+    #[arg(long = "set", value_name = "key=value", conflicts_with = "model")]
+    pub(crate) set: Vec<String>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Times are of a whole run: one batch, or, with --images, all of the images. The
+stages are medians. Peak memory is that of the process since its start, as the
+system accounts it.
+
+With --dump, core writes `images`, `class_logits.p3`.. and `box_deltas.p3`..;
+detect writes `boxes.0`, `scores.0`, `labels.0`, `boxes.1`.. an image.";
+
+/// `800x1344`, height first.
+fn parse_size(text: &str) -> Result<ImageSize, String> {
+    let expected = || format!("expected height and width as 800x1344, found {text:?}");
+    let (height, width) = text.split_once('x').ok_or_else(expected)?;
+    match (height.parse(), width.parse()) {
+        (Ok(height), Ok(width)) if height > 0 && width > 0 => Ok(ImageSize::new(width, height)),
+        _ => Err(expected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_height_times_width() {
+        assert_eq!(parse_size("800x1344"), Ok(ImageSize::new(1344, 800)));
+        for text in ["800", "800x", "x", "0x5", "-1x5", "8x8x8", "8 x 8"] {
+            let error = parse_size(text).expect_err(text);
+            assert!(error.contains("800x1344") && error.contains(text), "{error}");
+        }
+    }
+}
