@@ -1,6 +1,8 @@
 //! Anchors of a feature pyramid.
 
-use crate::{AnchorConfig, AnchorError, AnchorRounding, AnchorStride, BBox, ImageSize, Pyramid, PyramidLevel};
+use crate::{
+    AnchorConfig, AnchorError, AnchorRounding, AnchorStride, BBox, ImageSize, LevelAnchors, Pyramid, PyramidLevel,
+};
 
 /// Makes the anchors of a feature pyramid from the sizes that its grids really have.
 ///
@@ -69,6 +71,24 @@ impl AnchorGenerator {
     /// The grids are of other levels than the sizes, a grid has no cells or more across or down than the image has
     /// pixels, or the anchors do not fit in memory.
     pub fn generate(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<Vec<BBox>>, AnchorError> {
+        self.on_grids(padded, grids)?.try_map(|level, anchors| {
+            let too_large = |_| AnchorError::TooLarge { level, found: anchors.grid() };
+            let mut all = Vec::new();
+            all.try_reserve_exact(anchors.len()).map_err(too_large)?;
+            anchors.append_to(&mut all);
+            Ok(all)
+        })
+    }
+
+    /// The same anchors, each worked out when it is asked for.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate), but for anchors that could be numbered and would not fit in memory.
+    pub fn on_grids(
+        &self,
+        padded: ImageSize,
+        grids: &Pyramid<ImageSize>,
+    ) -> Result<Pyramid<LevelAnchors<'_>>, AnchorError> {
         if grids.finest() != self.base_anchors.finest() || grids.len() != self.base_anchors.len() {
             return Err(AnchorError::Levels {
                 expected_finest: self.base_anchors.finest(),
@@ -80,44 +100,19 @@ impl AnchorGenerator {
         let mut base_anchors = self.base_anchors.values().iter();
         grids.try_map(|level, &grid| {
             let base_anchors = base_anchors.next().map_or(&[][..], Vec::as_slice);
-            self.generate_level(level, padded, grid, base_anchors)
-        })
-    }
-
-    fn generate_level(
-        &self,
-        level: PyramidLevel,
-        padded: ImageSize,
-        grid: ImageSize,
-        base_anchors: &[BBox],
-    ) -> Result<Vec<BBox>, AnchorError> {
-        if !(1..=padded.width).contains(&grid.width) || !(1..=padded.height).contains(&grid.height) {
-            return Err(AnchorError::Grid { level, padded, found: grid });
-        }
-        let (stride_x, stride_y) = match self.stride {
-            AnchorStride::Declared => (level.stride(), level.stride()),
-            AnchorStride::FromGrid => (padded.width / grid.width, padded.height / grid.height),
-        };
-        let too_large = || AnchorError::TooLarge { level, found: grid };
-        let num_anchors = grid
-            .width
-            .checked_mul(grid.height)
-            .and_then(|num_locations| num_locations.checked_mul(base_anchors.len()))
-            .ok_or_else(too_large)?;
-        let mut anchors = Vec::new();
-        anchors.try_reserve_exact(num_anchors).map_err(|_| too_large())?;
-        for row in 0..grid.height {
-            let y = self.position(row, stride_y);
-            for column in 0..grid.width {
-                let x = self.position(column, stride_x);
-                anchors.extend(base_anchors.iter().map(|b| BBox::new(b.x0 + x, b.y0 + y, b.x1 + x, b.y1 + y)));
+            if !(1..=padded.width).contains(&grid.width) || !(1..=padded.height).contains(&grid.height) {
+                return Err(AnchorError::Grid { level, padded, found: grid });
             }
-        }
-        Ok(anchors)
-    }
-
-    fn position(&self, cell: usize, stride: usize) -> f32 {
-        ((cell as f64 + f64::from(self.offset)) * stride as f64) as f32
+            let num_locations = grid.width.checked_mul(grid.height);
+            num_locations
+                .and_then(|num_locations| num_locations.checked_mul(base_anchors.len()))
+                .ok_or(AnchorError::TooLarge { level, found: grid })?;
+            let stride = match self.stride {
+                AnchorStride::Declared => (level.stride(), level.stride()),
+                AnchorStride::FromGrid => (padded.width / grid.width, padded.height / grid.height),
+            };
+            Ok(LevelAnchors { base_anchors, grid, stride, offset: self.offset })
+        })
     }
 }
 

@@ -90,6 +90,16 @@ pub enum BatchError {
         /// The values that there are.
         found: usize,
     },
+    /// The memory for a prepared picture is not as large as the picture.
+    #[error("prepared image: number of values: expected {expected} ({padded}, 3 each), found {found}")]
+    WrongOutput {
+        /// The picture's padded size.
+        padded: retinanet_anchors::ImageSize,
+        /// Three times its width times its height.
+        expected: usize,
+        /// The values that there is room for.
+        found: usize,
+    },
     /// The batch does not fit into any memory.
     #[error("batch: number of values: expected at most {max}, found {images} images of {padded}")]
     TooLarge {

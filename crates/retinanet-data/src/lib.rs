@@ -42,5 +42,6 @@ pub use files::FileDataset;
 pub use generated::{GeneratedConfig, GeneratedDataset};
 pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
 pub use picture::{FloatImage, Image, ImageView, Pixels};
-pub use preprocessing::Preprocessing;
+pub use preprocessing::{PreparedSizes, Preprocessing};
+pub use resize::PreparationScratch;
 pub use {retinanet_anchors, retinanet_annotations};

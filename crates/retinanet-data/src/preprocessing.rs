@@ -1,12 +1,11 @@
 //! Pictures to normalised, resized, padded batches.
 
-use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::ratios;
-use crate::resize::{Normalisation, Resize};
-use crate::{Batch, BatchError, BatchImage, ConfigError, ImageView, Sample};
+use crate::resize::{Canvas, prepare};
+use crate::{Batch, BatchError, BatchImage, ConfigError, ImageView, PreparationScratch, Sample};
 
 /// How a picture becomes the network's input.
 ///
@@ -99,6 +98,51 @@ impl Preprocessing {
         )
     }
 
+    /// The sizes of a picture by itself: after resizing, and of its canvas.
+    #[must_use]
+    pub fn sizes(&self, original: ImageSize) -> PreparedSizes {
+        let resized = self.resized_size(original);
+        PreparedSizes { resized, padded: self.padded_size(&[resized]) }
+    }
+
+    /// Normalises, resizes and pads one picture into memory of the caller, `[H, W, 3]` of [`sizes`](Self::sizes)`.padded`,
+    /// in one pass and on the threads of the pool it is called in: the values of a [`batch`](Self::batch) of this picture.
+    ///
+    /// Takes no memory once `scratch` has been used for a picture as large, into one as large.
+    ///
+    /// # Errors
+    /// The picture has no pixels or not three values each, a field is out of its range, or `out` has another length.
+    ///
+    /// ```
+    /// use retinanet_data::{Image, PreparationScratch, Preprocessing, retinanet_anchors::ImageSize};
+    ///
+    /// let gray = Image { size: ImageSize::new(2, 1), pixels: vec![128; 6] };
+    /// let preprocessing = Preprocessing { min_size: 1, max_size: 9, pad_to: 4, ..Preprocessing::default() };
+    /// let padded = preprocessing.sizes(gray.size).padded;
+    /// let mut pixels = vec![0.0; padded.width * padded.height * 3];
+    /// let prepared = preprocessing.prepare_into(&gray.view(), &mut PreparationScratch::default(), &mut pixels)?;
+    /// assert_eq!((prepared.resized, padded), (ImageSize::new(2, 1), ImageSize::new(4, 4)));
+    /// assert_eq!(pixels, preprocessing.batch(&[gray.view()])?.pixels);
+    /// # Ok::<(), retinanet_data::BatchError>(())
+    /// ```
+    pub fn prepare_into(
+        &self,
+        image: &ImageView<'_>,
+        scratch: &mut PreparationScratch,
+        out: &mut [f32],
+    ) -> Result<BatchImage, BatchError> {
+        self.validate()?;
+        check_length(0, image)?;
+        let PreparedSizes { resized, padded } = self.sizes(image.size);
+        let expected = values(padded, 1).unwrap_or(usize::MAX);
+        if out.len() != expected {
+            return Err(BatchError::WrongOutput { padded, expected, found: out.len() });
+        }
+        let canvas = Canvas { resized, padded };
+        prepare(image, (self.mean, self.std), canvas, rayon::current_num_threads(), scratch, out);
+        Ok(BatchImage { index: 0, original: image.size, resized, boxes: Vec::new(), classes: Vec::new() })
+    }
+
     /// Normalises, resizes and pads pictures that have no boxes, on all threads.
     ///
     /// # Errors
@@ -144,10 +188,7 @@ impl Preprocessing {
             return Err(BatchError::Empty);
         }
         for (position, image) in images.iter().enumerate() {
-            let expected = values(image.size, 1).unwrap_or(usize::MAX);
-            if expected == 0 || image.pixels.len() != expected {
-                return Err(BatchError::WrongLength { position, expected, found: image.pixels.len() });
-            }
+            check_length(position, image)?;
         }
         let resized: Vec<ImageSize> = images.iter().map(|i| self.resized_size(i.size)).collect();
         let padded = self.padded_size(&resized);
@@ -156,22 +197,14 @@ impl Preprocessing {
                 BatchError::TooLarge { max: isize::MAX as usize / size_of::<f32>(), images: images.len(), padded },
             )?;
         let mut pixels = vec![0.0; total];
-        let row_len = padded.width * 3;
-        let normalisation = Normalisation::new(self.mean, self.std);
-        let canvases = pixels.chunks_exact_mut(row_len * padded.height);
-        for ((image, &size), canvas) in images.iter().zip(&resized).zip(canvases) {
-            let resize = Resize::new(image, &normalisation, size);
-            let canvas = &mut canvas[..size.height * row_len];
-            let fill = |(band, rows): (usize, &mut [f32])| {
-                resize.fill_rows(band * BAND_ROWS, rows, row_len);
-            };
-            match threads {
-                Threads::All => {
-                    let bands = canvas.par_chunks_mut(BAND_ROWS * row_len);
-                    bands.enumerate().for_each(fill);
-                }
-                Threads::Caller => fill((0, canvas)),
-            }
+        let threads = match threads {
+            Threads::All => rayon::current_num_threads(),
+            Threads::Caller => 1,
+        };
+        let mut scratch = PreparationScratch::default();
+        let canvases = pixels.chunks_exact_mut(total / images.len());
+        for ((image, &resized), out) in images.iter().zip(&resized).zip(canvases) {
+            prepare(image, (self.mean, self.std), Canvas { resized, padded }, threads, &mut scratch, out);
         }
         let images = images.iter().zip(resized).enumerate();
         let images = images.map(|(index, (image, resized))| BatchImage {
@@ -185,8 +218,22 @@ impl Preprocessing {
     }
 }
 
-/// Rows that one task fills: enough that the two source rows kept between neighbours pay, few enough to share out.
-const BAND_ROWS: usize = 32;
+/// The sizes of a picture on its way to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreparedSizes {
+    /// After resizing.
+    pub resized: ImageSize,
+    /// With the padding right of and below it.
+    pub padded: ImageSize,
+}
+
+fn check_length(position: usize, image: &ImageView<'_>) -> Result<(), BatchError> {
+    let expected = values(image.size, 1).unwrap_or(usize::MAX);
+    if expected == 0 || image.pixels.len() != expected {
+        return Err(BatchError::WrongLength { position, expected, found: image.pixels.len() });
+    }
+    Ok(())
+}
 
 #[derive(Clone, Copy)]
 enum Threads {

@@ -1,20 +1,22 @@
 //! Bilinear resizing of a normalised picture, one output row after the other.
 
+use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
 
 use crate::{ImageView, Pixels};
 
 /// v = (p - mean) / std, with p = byte / 255 looked up.
+#[derive(Clone, Debug)]
 pub(crate) struct Normalisation {
     mean: [f32; 3],
     std: [f32; 3],
     /// The 256 results of each channel: bytes are by far the usual source, and a division each would show.
-    of_byte: Box<[[f32; 3]; 256]>,
+    of_byte: [[f32; 3]; 256],
 }
 
 impl Normalisation {
-    pub(crate) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
-        let mut of_byte = Box::new([[0.0; 3]; 256]);
+    fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+        let mut of_byte = [[0.0; 3]; 256];
         for (byte, entry) in of_byte.iter_mut().enumerate() {
             for c in 0..3 {
                 entry[c] = (byte as f32 / 255.0 - mean[c]) / std[c];
@@ -23,7 +25,8 @@ impl Normalisation {
         Self { mean, std, of_byte }
     }
 
-    fn row(&self, image: &ImageView<'_>, y: usize, out: &mut [[f32; 3]]) {
+    /// Normalises row `y`; each pixel goes into the first three values of an element of `out`.
+    fn row<const PITCH: usize>(&self, image: &ImageView<'_>, y: usize, out: &mut [[f32; PITCH]]) {
         let from = y * image.size.width;
         let range = from..from + image.size.width;
         match image.pixels {
@@ -45,91 +48,146 @@ impl Normalisation {
     }
 }
 
-/// The two source positions that an output position mixes, and the share of the second.
+/// The first of the two neighbouring source positions that an output position mixes, and the share of the second. Behind
+/// the last source position it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Tap {
     low: usize,
-    high: usize,
     weight: f32,
 }
 
 /// position = (i + 1/2) * source / target - 1/2, at least 0: half-pixel centres, the border repeated, no smoothing when the
 /// picture shrinks.
-fn taps(source: usize, target: usize) -> Vec<Tap> {
+fn taps(source: usize, target: usize) -> impl Iterator<Item = Tap> {
     let scale = source as f64 / target as f64;
-    let tap = |i: usize| {
+    (0..target).map(move |i| {
         let position = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
         let low = (position as usize).min(source - 1);
-        Tap { low, high: (low + 1).min(source - 1), weight: (position - low as f64).min(1.0) as f32 }
+        Tap { low, weight: (position - low as f64).min(1.0) as f32 }
+    })
+}
+
+/// Memory for preparing pictures, which grows to what the largest one took and is used again for the next.
+#[derive(Clone, Debug, Default)]
+pub struct PreparationScratch {
+    across: Vec<Tap>,
+    down: Vec<Tap>,
+    rows: Vec<Rows>,
+}
+
+/// Rows on their way, of one task.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    /// A source row with its last pixel repeated, four values a pixel so that a pixel is one vector.
+    normalised: Vec<[f32; 4]>,
+    /// Neighbouring output rows share source rows, so the last two are kept after the mixing across.
+    kept: [KeptRow; 2],
+}
+
+#[derive(Clone, Debug, Default)]
+struct KeptRow {
+    y: Option<usize>,
+    /// Three values a pixel, and room for one more behind the last.
+    values: Vec<f32>,
+}
+
+/// Where a picture goes: the upper left of a canvas, the rest of which is 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Canvas {
+    /// The picture's size on it; not 0.
+    pub(crate) resized: ImageSize,
+    /// Its own size, at least as large.
+    pub(crate) padded: ImageSize,
+}
+
+/// Rows that one task fills, at least: enough that the two source rows kept between neighbours pay.
+const BAND_ROWS: usize = 16;
+
+/// Normalises, resizes and pads a picture in one pass; `image` has pixels, and three values each, and `out` is as large as the
+/// canvas. The bands of rows are worked on by up to `threads` threads, and the values do not depend on it.
+pub(crate) fn prepare(
+    image: &ImageView<'_>,
+    (mean, std): ([f32; 3], [f32; 3]),
+    canvas: Canvas,
+    threads: usize,
+    scratch: &mut PreparationScratch,
+    out: &mut [f32],
+) {
+    let (Canvas { resized, padded }, PreparationScratch { across, down, rows }) = (canvas, scratch);
+    across.clear();
+    across.extend(taps(image.size.width, resized.width));
+    down.clear();
+    down.extend(taps(image.size.height, resized.height));
+    let resize = Resize { image, normalisation: Normalisation::new(mean, std), across, down };
+
+    // Several bands a thread even out what threads are kept from by others.
+    let num_bands = if threads > 1 { resized.height.div_ceil(BAND_ROWS).min(4 * threads) } else { 1 };
+    let band_rows = resized.height.div_ceil(num_bands);
+    if rows.len() < num_bands {
+        rows.resize_with(num_bands, Rows::default);
+    }
+    let row_len = padded.width * 3;
+    let (picture, below) = out.split_at_mut(resized.height * row_len);
+    let fill = |(band, (out, rows)): (usize, (&mut [f32], &mut Rows))| {
+        resize.fill_rows(band * band_rows, out, row_len, rows);
     };
-    (0..target).map(tap).collect()
+    if num_bands > 1 {
+        picture.par_chunks_mut(band_rows * row_len).zip(rows).enumerate().for_each(fill);
+    } else {
+        fill((0, (picture, &mut rows[0])));
+    }
+    below.fill(0.0);
 }
 
 /// A picture on its way to its new size.
-pub(crate) struct Resize<'a> {
+struct Resize<'a> {
     image: &'a ImageView<'a>,
-    normalisation: &'a Normalisation,
-    across: Vec<Tap>,
-    down: Vec<Tap>,
+    normalisation: Normalisation,
+    across: &'a [Tap],
+    down: &'a [Tap],
 }
 
-impl<'a> Resize<'a> {
-    /// `image` has pixels, and three values each; `target` has pixels.
-    pub(crate) fn new(image: &'a ImageView<'a>, normalisation: &'a Normalisation, target: ImageSize) -> Self {
-        Self {
-            image,
-            normalisation,
-            across: taps(image.size.width, target.width),
-            down: taps(image.size.height, target.height),
+impl Resize<'_> {
+    /// Fills output rows from `first_row` on, as many as `out` has room for; rows of `out` start `row_len` values apart, and
+    /// what lies right of the picture becomes 0.
+    fn fill_rows(&self, first_row: usize, out: &mut [f32], row_len: usize, rows: &mut Rows) {
+        let width = self.across.len() * 3;
+        let Rows { normalised, kept } = rows;
+        normalised.resize(self.image.size.width + 1, [0.0; 4]);
+        for row in &mut *kept {
+            row.y = None;
+            row.values.resize(width + 1, 0.0);
         }
-    }
-
-    /// Fills output rows from `first_row` on, as many as `out` has room for; rows of `out` start `row_len` values apart.
-    /// What lies right of the picture is left alone.
-    pub(crate) fn fill_rows(&self, first_row: usize, out: &mut [f32], row_len: usize) {
-        let width = self.across.len();
-        let mut normalised = vec![[0.0; 3]; self.image.size.width];
-        // Neighbouring output rows share source rows, so the last two are kept after the mixing across.
-        let mut kept = [KeptRow::empty(width), KeptRow::empty(width)];
         for (tap, out) in self.down[first_row..].iter().zip(out.chunks_mut(row_len)) {
-            for y in [tap.low, tap.high] {
+            let (low, high) = (tap.low, (tap.low + 1).min(self.image.size.height - 1));
+            for y in [low, high] {
                 if kept.iter().all(|row| row.y != Some(y)) {
-                    let replaced = usize::from(kept[0].y == Some(tap.low) || kept[0].y == Some(tap.high));
-                    self.normalisation.row(self.image, y, &mut normalised);
-                    self.mix_across(&normalised, &mut kept[replaced].values);
+                    let replaced = usize::from(kept[0].y == Some(low) || kept[0].y == Some(high));
+                    self.source_row(y, normalised, &mut kept[replaced].values);
                     kept[replaced].y = Some(y);
                 }
             }
-            let row_of = |y: usize| {
-                let row = &kept[usize::from(kept[0].y != Some(y))];
-                row.values.as_flattened()
-            };
-            mix(row_of(tap.low), row_of(tap.high), tap.weight, &mut out[..width * 3]);
+            let row_of = |y: usize| &kept[usize::from(kept[0].y != Some(y))].values[..width];
+            let (out, right) = out.split_at_mut(width);
+            mix(row_of(low), row_of(high), tap.weight, out);
+            right.fill(0.0);
         }
     }
 
-    fn mix_across(&self, row: &[[f32; 3]], out: &mut [[f32; 3]]) {
-        if row.len() == out.len() {
-            out.copy_from_slice(row);
-            return;
+    /// A source row, normalised and resized across.
+    fn source_row(&self, y: usize, normalised: &mut [[f32; 4]], out: &mut [f32]) {
+        let width = self.image.size.width;
+        if width == self.across.len() {
+            return self.normalisation.row(self.image, y, out.as_chunks_mut::<3>().0);
         }
-        for (out, tap) in out.iter_mut().zip(&self.across) {
-            let (low, high) = (row[tap.low], row[tap.high]);
-            for c in 0..3 {
-                out[c] = (1.0 - tap.weight) * low[c] + tap.weight * high[c];
-            }
+        self.normalisation.row(self.image, y, normalised);
+        normalised[width] = normalised[width - 1];
+        for (x, tap) in self.across.iter().enumerate() {
+            let (low, high) = (normalised[tap.low], normalised[tap.low + 1]);
+            let mixed: [f32; 4] = std::array::from_fn(|c| (1.0 - tap.weight) * low[c] + tap.weight * high[c]);
+            // One store of four values; the next pixel's begins at the fourth.
+            out[3 * x..3 * x + 4].copy_from_slice(&mixed);
         }
-    }
-}
-
-struct KeptRow {
-    y: Option<usize>,
-    values: Vec<[f32; 3]>,
-}
-
-impl KeptRow {
-    fn empty(width: usize) -> Self {
-        Self { y: None, values: vec![[0.0; 3]; width] }
     }
 }
 
@@ -144,45 +202,45 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(source: usize, target: usize, expected: &[(usize, usize, f32)]) {
-        let found: Vec<_> = taps(source, target).iter().map(|tap| (tap.low, tap.high, tap.weight)).collect();
+    fn check(source: usize, target: usize, expected: &[(usize, f32)]) {
+        let found: Vec<_> = taps(source, target).map(|tap| (tap.low, tap.weight)).collect();
         assert_eq!(found, expected, "{source} -> {target}");
     }
 
     #[test]
     fn positions_by_hand() {
-        check(2, 2, &[(0, 1, 0.0), (1, 1, 0.0)]);
-        check(2, 4, &[(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.25)]);
-        check(4, 2, &[(0, 1, 0.5), (2, 3, 0.5)]);
-        check(1, 2, &[(0, 0, 0.0), (0, 0, 0.25)]);
-        check(9, 3, &[(1, 2, 0.0), (4, 5, 0.0), (7, 8, 0.0)]);
+        check(2, 2, &[(0, 0.0), (1, 0.0)]);
+        check(2, 4, &[(0, 0.0), (0, 0.25), (0, 0.75), (1, 0.25)]);
+        check(4, 2, &[(0, 0.5), (2, 0.5)]);
+        check(1, 2, &[(0, 0.0), (0, 0.25)]);
+        check(9, 3, &[(1, 0.0), (4, 0.0), (7, 0.0)]);
     }
 
     #[test]
-    fn bands_join_without_a_seam() {
-        let size = ImageSize::new(5, 7);
-        let values: Vec<u8> = (0..105u8).map(|i| i.wrapping_mul(37)).collect();
+    fn values_are_the_definitions_whatever_the_bands_and_the_memory() {
+        let size = ImageSize::new(5, 47);
+        let values: Vec<u8> = (0..5 * 47 * 3).map(|i| (i * 37 % 256) as u8).collect();
         let image = ImageView { size, pixels: Pixels::Bytes(&values) };
-        let normalisation = Normalisation::new([0.5; 3], [0.25; 3]);
-        for target in [ImageSize::new(11, 16), ImageSize::new(3, 4), size] {
-            let resize = Resize::new(&image, &normalisation, target);
-            let row_len = target.width * 3 + 6;
-            let mut whole = vec![0.0; row_len * target.height];
-            resize.fill_rows(0, &mut whole, row_len);
-            let mut bands = vec![0.0; whole.len()];
-            for (band, out) in bands.chunks_mut(3 * row_len).enumerate() {
-                resize.fill_rows(3 * band, out, row_len);
+        let norm = ([0.5; 3], [0.25; 3]);
+        let mut scratch = PreparationScratch::default();
+        for (width, height) in [(11, 99), (3, 34), (5, 47), (5, 60), (7, 47), (1, 1)] {
+            let canvas =
+                Canvas { resized: ImageSize::new(width, height), padded: ImageSize::new(width + 2, height + 3) };
+            let (row_len, total) = ((width + 2) * 3, (width + 2) * (height + 3) * 3);
+            let mut whole = vec![7.0; total];
+            prepare(&image, norm, canvas, 1, &mut PreparationScratch::default(), &mut whole);
+            for threads in [2, 3, 16] {
+                let mut bands = vec![8.0; total];
+                prepare(&image, norm, canvas, threads, &mut scratch, &mut bands);
+                assert_eq!(whole, bands);
             }
-            assert_eq!(whole, bands);
             // Every value again, straight from the definition, in f64.
             for (y, row) in whole.chunks(row_len).enumerate() {
-                assert!(row[target.width * 3..].iter().all(|&v| v == 0.0));
-                for x in 0..target.width {
-                    for c in 0..3 {
-                        let expected = by_definition(&values, size, target, x, y, c);
-                        let found = f64::from(row[x * 3 + c]);
-                        assert!((found - expected).abs() < 1e-6, "{x} {y}: {expected} {found}");
-                    }
+                for (at, found) in row.iter().enumerate() {
+                    let (x, c) = (at / 3, at % 3);
+                    let is_picture = x < width && y < height;
+                    let expected = if is_picture { by_definition(&values, size, canvas.resized, x, y, c) } else { 0.0 };
+                    assert!((f64::from(*found) - expected).abs() < 1e-6, "{x} {y}: {expected} {found}");
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use retinanet_anchors::{BBox, ImageSize};
-use retinanet_data::{BatchError, BatchImage, FloatImage, Image, Preprocessing, Sample};
+use retinanet_data::{BatchError, BatchImage, FloatImage, Image, PreparationScratch, Preprocessing, Sample};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures/torchvision");
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/input_samples.txt");
@@ -194,6 +194,29 @@ fn bytes_and_floats_agree() {
     assert_eq!(image.boxes[0], BBox::new(sx, 2.0 * sy, 13.0 * sx, 9.0 * sy));
     let back = image.to_original(&image.boxes[0]);
     assert!((back.x0 - 1.0).abs() < 1e-6 && (back.y1 - 9.0).abs() < 1e-5);
+}
+
+#[test]
+fn one_picture_into_the_callers_memory_is_a_batch_of_it() {
+    let mut scratch = PreparationScratch::default();
+    let preprocessing = Preprocessing { min_size: 50, max_size: 120, pad_to: 32, ..Preprocessing::default() };
+    for (width, height) in [(13, 9), (90, 50), (50, 100), (1, 200), (3, 3)] {
+        let pixels = (0..width * height * 3).map(|i| (i * 7 % 256) as u8).collect();
+        let image = Image { size: ImageSize::new(width, height), pixels };
+        let batch = preprocessing.batch(&[image.view()]).unwrap();
+        let sizes = preprocessing.sizes(image.size);
+        assert_eq!((sizes.resized, sizes.padded), (batch.images[0].resized, batch.padded));
+        let mut out = vec![f32::NAN; batch.pixels.len()];
+        assert_eq!(preprocessing.prepare_into(&image.view(), &mut scratch, &mut out).unwrap(), batch.images[0]);
+        assert_eq!(out, batch.pixels);
+        let error = preprocessing.prepare_into(&image.view(), &mut scratch, &mut out[1..]).unwrap_err();
+        let (padded, expected) = (batch.padded, batch.pixels.len());
+        let expected =
+            format!("prepared image: number of values: expected {expected} ({padded}, 3 each), found {}", expected - 1);
+        assert_eq!(error.to_string(), expected);
+    }
+    let wrong = Image { size: ImageSize::new(2, 2), pixels: vec![0; 11] };
+    assert!(preprocessing.prepare_into(&wrong.view(), &mut scratch, &mut []).is_err());
 }
 
 #[test]

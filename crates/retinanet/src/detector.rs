@@ -124,7 +124,7 @@ impl Detector {
     /// A tensor operation fails.
     pub fn detect_prepared(&self, batch: &Batch) -> Result<Vec<Vec<Detection>>> {
         let predictions = self.model.predict(&batch_tensor(batch)?)?;
-        let anchors = self.model.network.anchors(batch.padded, &predictions.grids)?;
+        let anchors = self.model.network.level_anchors(batch.padded, &predictions.grids)?;
         let sizes: Vec<ImageSize> = batch.images.iter().map(|image| image.resized).collect();
         let mut detections =
             self.config.post_processing.detections(&predictions, &anchors, &self.config.box_coder, &sizes)?;

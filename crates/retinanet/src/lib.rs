@@ -41,7 +41,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
 pub use model::{Features, Model, Network, Predictions};
 pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
-pub use postprocess::PostProcessing;
+pub use postprocess::{Candidate, PostProcessing};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{EpochSummary, Event, Outcome, Step, Training};

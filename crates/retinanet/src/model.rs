@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::initialize::initialize;
 use crate::weights;
 use candle_core::Tensor;
-use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, Pyramid};
+use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, LevelAnchors, Pyramid};
 use retinanet_backbone::{Fpn, ResNet};
 use retinanet_head::{Head, HeadOutput};
 use retinanet_ops::network::{ConvLayer, Engine, InferenceEngine, ParameterSpec, Parameters, TrainingEngine};
@@ -95,6 +95,14 @@ impl Network {
     /// The grids are not those of the network's levels.
     pub fn anchors(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<Vec<BBox>>> {
         Ok(self.anchor_generator.generate(padded, grids)?)
+    }
+
+    /// The same anchors, each worked out when it is asked for.
+    ///
+    /// # Errors
+    /// As [`anchors`](Self::anchors).
+    pub fn level_anchors(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<LevelAnchors<'_>>> {
+        Ok(self.anchor_generator.on_grids(padded, grids)?)
     }
 
     /// Every layer, backbone first.
