@@ -40,6 +40,11 @@ impl Parameters {
         Ok(self.variable(name)?.as_detached_tensor())
     }
 
+    /// Takes the variable of this name out, if there is one.
+    pub fn remove(&mut self, name: &str) -> Option<Var> {
+        self.variables.remove(name)
+    }
+
     /// Names and variables, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.variables.iter().map(|(name, variable)| (name.as_str(), variable))

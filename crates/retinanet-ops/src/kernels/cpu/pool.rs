@@ -12,14 +12,14 @@ const WITHIN: &str = "a block of channels lies within its pixel";
 const BAND_ROWS: usize = 16;
 
 /// The input rows (or columns) of one window, without the padding.
-fn window(place: usize, shape: &PoolShape, len: usize) -> Range<usize> {
+pub(super) fn window(place: usize, shape: &PoolShape, len: usize) -> Range<usize> {
     let start = place * shape.stride();
     start.saturating_sub(shape.padding())..(start + shape.kernel() - shape.padding()).min(len)
 }
 
 /// Whether a number takes the maximum's place: torch's rule, where NaN wins and the first of equals stays.
 #[inline(always)]
-fn exceeds<T: Element>(value: T, max: T) -> bool {
+pub(super) fn exceeds<T: Element>(value: T, max: T) -> bool {
     #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
     let is_nan = value != value;
     // Without a branch, so that it is vectorised.

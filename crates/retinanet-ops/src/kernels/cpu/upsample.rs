@@ -6,7 +6,7 @@ use crate::kernels::ImageShape;
 
 /// The source of each place: floor(place * in / out), the ratio in single precision as torch has it, so that sizes where
 /// rounding decides come out the same.
-fn source(place: usize, in_len: usize, out_len: usize) -> usize {
+pub(super) fn source(place: usize, in_len: usize, out_len: usize) -> usize {
     let ratio = in_len as f32 / out_len as f32;
     ((place as f32 * ratio) as usize).min(in_len - 1)
 }

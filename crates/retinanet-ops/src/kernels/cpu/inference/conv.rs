@@ -1,7 +1,7 @@
 //! One convolution: described, prepared, run.
 
-use super::super::conv::{Epilogue, conv2d, conv2d_workspace_len, pack_weights, packed_weights_len};
 use super::super::Isa;
+use super::super::conv::{Epilogue, conv2d, conv2d_workspace_len, pack_weights, packed_weights_len};
 use super::{Numbers, NumbersMut, Storage};
 use crate::kernels::{Activation, ConvShape, ImageShape, ShapeError};
 

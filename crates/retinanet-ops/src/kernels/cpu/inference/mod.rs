@@ -1,8 +1,18 @@
-//! Convolutions prepared for inference: the algorithm chosen by shape, the weights packed once, and one call over all the
-//! feature maps that share them, whatever their sizes.
+//! Kernels of inference: convolutions prepared for it (the algorithm chosen by shape, the weights packed once, one call
+//! over all the feature maps that share them, whatever their sizes), and what lies between convolutions, in every storage.
 
+mod codec;
 mod conv;
+mod convert;
+mod group_norm;
+mod pool;
 mod storage;
+mod upsample;
 
+pub use codec::{Map, MapMut};
 pub use conv::{CellSize, ConvSpec, Plane, PreparedConv};
+pub use convert::convert;
+pub use group_norm::GroupNorm;
+pub use pool::max_pool;
 pub use storage::{Numbers, NumbersMut, Precision, Quantization, Storage};
+pub use upsample::upsample_add;

@@ -1,0 +1,102 @@
+//! A small network with everything that a RetinaNet has.
+
+use candle_core::{Device, Result, Tensor};
+use retinanet_ops::network::{ConvLayer, Engine, NormKind, Parameters};
+
+/// Two stages with a residual block, a top-down step, and two subnets that serve three levels.
+pub(crate) struct Network {
+    stem: ConvLayer,
+    block: [ConvLayer; 2],
+    shortcut: ConvLayer,
+    laterals: [ConvLayer; 2],
+    extra: ConvLayer,
+    pub(crate) class: Vec<ConvLayer>,
+    pub(crate) boxes: Vec<ConvLayer>,
+}
+
+/// Channels of the pyramid; odd, so that pixels are padded in some storages.
+const CHANNELS: usize = 9;
+
+impl Network {
+    /// `group_norm` in the subnets.
+    pub(crate) fn new(group_norm: bool) -> Self {
+        let frozen = NormKind::FrozenBatch { epsilon: 1e-5 };
+        let normed = |name: &str, from, to, kernel, stride| {
+            ConvLayer::new(name, from, to, kernel, stride).with_norm(format!("{name}.bn"), frozen)
+        };
+        let subnet = |name: &str, outputs| {
+            let mut layers: Vec<ConvLayer> = (0..2)
+                .map(|i| {
+                    let layer = ConvLayer::new(format!("{name}.{i}"), CHANNELS, CHANNELS, 3, 1).with_relu();
+                    let norm = NormKind::Group { groups: 3, epsilon: 1e-5 };
+                    if group_norm { layer.with_norm(format!("{name}.{i}.gn"), norm) } else { layer }
+                })
+                .collect();
+            layers.push(ConvLayer::new(format!("{name}.last"), CHANNELS, outputs, 3, 1));
+            layers
+        };
+        Self {
+            stem: normed("stem", 3, 8, 7, 2).with_relu(),
+            block: [normed("block.1", 8, 12, 3, 2).with_relu(), normed("block.2", 12, 16, 3, 1).with_relu()],
+            shortcut: normed("shortcut", 8, 16, 1, 2),
+            laterals: [ConvLayer::new("lateral.0", 8, CHANNELS, 1, 1), ConvLayer::new("lateral.1", 16, CHANNELS, 1, 1)],
+            extra: ConvLayer::new("extra", CHANNELS, CHANNELS, 3, 2),
+            class: subnet("class", 10),
+            boxes: subnet("box", 4),
+        }
+    }
+
+    /// Class logits and box deltas, a level each.
+    pub(crate) fn forward<E: Engine>(&self, engine: &mut E, x: &E::Value) -> Result<[Vec<E::Value>; 2]> {
+        let x = engine.conv(&self.stem, x, None)?;
+        let c2 = engine.max_pool(&x, 3, 2, 1)?;
+        let shortcut = engine.conv(&self.shortcut, &c2, None)?;
+        let y = engine.conv(&self.block[0], &c2, None)?;
+        let c3 = engine.conv(&self.block[1], &y, Some(&shortcut))?;
+        let coarse = engine.conv(&self.laterals[1], &c3, None)?;
+        let fine = engine.conv(&self.laterals[0], &c2, None)?;
+        let fine = engine.upsample_add(&coarse, &fine)?;
+        let positive = engine.relu(&coarse)?;
+        let extra = engine.conv(&self.extra, &positive, None)?;
+        let mut subnet = |layers: &[ConvLayer]| {
+            let level =
+                |level: &E::Value| layers.iter().try_fold(level.clone(), |x, layer| engine.conv(layer, &x, None));
+            [&fine, &coarse, &extra].into_iter().map(level).collect::<Result<Vec<_>>>()
+        };
+        Ok([subnet(&self.class)?, subnet(&self.boxes)?])
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &ConvLayer> {
+        let backbone = [&self.stem, &self.block[0], &self.block[1], &self.shortcut];
+        backbone.into_iter().chain(&self.laterals).chain([&self.extra]).chain(&self.class).chain(&self.boxes)
+    }
+
+    /// Weights that keep the activations at about 1.
+    pub(crate) fn parameters(&self) -> Parameters {
+        let tensor = |(seed, spec): (usize, retinanet_ops::network::ParameterSpec)| {
+            let count = spec.shape.iter().product();
+            let fan_in: usize = spec.shape[1..].iter().product();
+            let scale = (6.0 / fan_in as f32).sqrt();
+            let leaf = spec.name.rsplit('.').next().unwrap_or_default();
+            let values = noise(count, seed as u64).into_iter().map(|x| match (leaf, spec.shape.len()) {
+                (_, 4) => scale * x,
+                ("running_var" | "weight", _) => 1.0 + 0.3 * x,
+                _ => 0.2 * x,
+            });
+            let tensor = Tensor::from_vec(values.collect(), spec.shape, &Device::Cpu).expect("a shape");
+            (spec.name, tensor)
+        };
+        let specs = self.layers().flat_map(ConvLayer::parameters).enumerate();
+        Parameters::new(specs.map(tensor)).expect("tensors")
+    }
+}
+
+/// Numbers in [-1, 1), the same for the same seed.
+pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
