@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, Predictions};
+use crate::quantization;
 use crate::torchvision;
 use crate::weights::{self, WeightFile};
 use candle_core::{Device, Tensor};
@@ -31,6 +32,7 @@ pub struct Detector {
 /// Entries of a checkpoint's metadata.
 const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
+const QUANTIZATION: &str = "quantization";
 
 impl Detector {
     /// A detector that is not quantised.
@@ -69,7 +71,10 @@ impl Detector {
             .ok_or_else(|| metadata(CLASSES, "expected a list of classes, found none".to_owned()))?;
         let classes: Vec<Class> = serde_json::from_str(classes).map_err(|e| metadata(CLASSES, e.to_string()))?;
         let model = Model::with_tensors(&config, classes.len(), file.tensors)?;
-        Ok(Self::new(config, classes, model))
+        if let Some(table) = &file.quantization {
+            quantization::check(&model.network, table)?.map_err(|message| metadata(QUANTIZATION, message))?;
+        }
+        Ok(Self { config, classes, model, quantization: file.quantization })
     }
 
     fn from_torchvision(file: WeightFile) -> Result<Self> {
@@ -80,8 +85,10 @@ impl Detector {
 
     /// Writes a checkpoint: the tensors under torchvision's names, with configuration and classes, whole or not at all.
     ///
+    /// The layers of a quantised detector are written as 8-bit integers with their scales: the same bytes as were loaded.
+    ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or the weight of a quantised layer has changed since.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let tensors: BTreeMap<String, Tensor> = self
             .model
@@ -95,7 +102,11 @@ impl Detector {
             (CONFIG.to_owned(), self.config.to_toml()?),
             (CLASSES.to_owned(), classes),
         ]);
-        Ok(weights::write(path.as_ref(), &tensors, &metadata)?)
+        match &self.quantization {
+            None => weights::write(path.as_ref(), &tensors, &metadata)?,
+            Some(table) => weights::write_quantized(path.as_ref(), &tensors, table, &metadata)?,
+        }
+        Ok(())
     }
 
     /// Detections of one picture, best first, in its own pixels.
@@ -123,11 +134,28 @@ impl Detector {
     /// # Errors
     /// A tensor operation fails.
     pub fn detect_prepared(&self, batch: &Batch) -> Result<Vec<Vec<Detection>>> {
-        let predictions = self.model.predict(&batch_tensor(batch)?)?;
+        self.detections(&self.model.predict(&batch_tensor(batch)?)?, batch)
+    }
+
+    /// Detections of one picture as the 8-bit network finds them, its rounding simulated in f32: slow, to compare with.
+    ///
+    /// What is not quantised runs in f32, as does all of a detector that is not quantised.
+    ///
+    /// # Errors
+    /// A tensor operation fails.
+    pub fn detect_simulated(&self, image: &Image) -> Result<Vec<Detection>> {
+        let batch = self.config.preprocessing.batch(&[image.view()])?;
+        let table = self.quantization.clone().unwrap_or_default();
+        let predictions = quantization::predict_simulated(&self.model, &table, &batch_tensor(&batch)?)?;
+        Ok(self.detections(&predictions, &batch)?.pop().unwrap_or_default())
+    }
+
+    /// What the predictions say, in the pixels of the original pictures.
+    fn detections(&self, predictions: &Predictions, batch: &Batch) -> Result<Vec<Vec<Detection>>> {
         let anchors = self.model.network.level_anchors(batch.padded, &predictions.grids)?;
         let sizes: Vec<ImageSize> = batch.images.iter().map(|image| image.resized).collect();
         let mut detections =
-            self.config.post_processing.detections(&predictions, &anchors, &self.config.box_coder, &sizes)?;
+            self.config.post_processing.detections(predictions, &anchors, &self.config.box_coder, &sizes)?;
         for (image, detections) in batch.images.iter().zip(&mut detections) {
             for detection in detections {
                 detection.bbox = image.to_original(&detection.bbox);

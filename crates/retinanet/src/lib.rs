@@ -28,6 +28,7 @@ mod loss;
 mod model;
 mod optim;
 mod postprocess;
+mod quantization;
 mod start;
 mod targets;
 mod torchvision;
@@ -42,6 +43,7 @@ pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Nor
 pub use model::{Features, Model, Network, Predictions};
 pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
 pub use postprocess::{Candidate, PostProcessing};
+pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{EpochSummary, Event, Outcome, Step, Training};

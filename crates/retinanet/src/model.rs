@@ -125,7 +125,7 @@ impl Network {
         self.num_classes
     }
 
-    fn predictions(&self, output: HeadOutput<Tensor>) -> candle_core::Result<Predictions> {
+    pub(crate) fn predictions(&self, output: HeadOutput<Tensor>) -> candle_core::Result<Predictions> {
         let grids = output.class_logits.try_map(|_, logits| {
             let (_, height, width, _) = logits.dims4()?;
             Ok::<_, candle_core::Error>(ImageSize::new(width, height))

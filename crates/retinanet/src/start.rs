@@ -47,10 +47,13 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             Ok(Start { model: Model::new(config, classes.len(), config.train.seed)?, notes })
         }
         InitialWeights::Backbone(path) => {
-            let tensors = weights::names::canonical(weights::read(path)?.tensors)?.tensors;
+            let file = weights::read(path)?;
+            let is_quantized = file.quantization.is_some();
+            let tensors = weights::names::canonical(file.tensors)?.tensors;
             let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 tensors.into_iter().partition(|(name, _)| name.starts_with(BACKBONE));
             let mut notes = vec![format!("weights: backbone from {}, the rest new", path.display())];
+            notes.extend(quantized_note(path, is_quantized));
             if !rest.is_empty() {
                 notes.push(format!(
                     "weights: {} tensors of {} beside the backbone are not used",
@@ -70,6 +73,7 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             let named: Option<Vec<Class>> = file.metadata.get(CLASSES).and_then(|text| serde_json::from_str(text).ok());
             let mut tensors = weights::names::canonical(file.tensors)?.tensors;
             let mut notes = vec![format!("weights: from {}", path.display())];
+            notes.extend(quantized_note(path, file.quantization.is_some()));
 
             let network = Network::new(config, classes.len())?;
             let bias = format!("{CLASS_LAYER}bias");
@@ -96,6 +100,17 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             })
         }
     }
+}
+
+/// What to know of a training that starts from 8 bits.
+fn quantized_note(path: &Path, is_quantized: bool) -> Option<String> {
+    is_quantized.then(|| {
+        format!(
+            "weights: {} is quantised: training goes on in f32 from what its 8-bit weights stand for; the model it was \
+             made from starts better",
+            path.display()
+        )
+    })
 }
 
 /// The file's tensors, completed by new ones where `is_new` allows it.

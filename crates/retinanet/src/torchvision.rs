@@ -92,6 +92,7 @@ mod tests {
         };
         WeightFile {
             tensors: shapes.into_iter().map(tensor).collect(),
+            quantization: None,
             metadata: BTreeMap::new(),
             sha256: sha256.to_owned(),
         }

@@ -21,6 +21,7 @@ mod element;
 mod error;
 pub mod names;
 mod pickle;
+mod quantized;
 mod released;
 mod safetensors_file;
 mod state_dict;
@@ -29,10 +30,11 @@ mod torch_file;
 pub use check::{Mismatch, MisshapedTensor, check};
 pub use error::WeightsError;
 pub use released::{is_torchvision_coco_v1, is_torchvision_v2_coco_v1};
-pub use safetensors_file::write;
+pub use safetensors_file::{write, write_quantized};
 
 use candle_core::Tensor;
 use error::Fault;
+use retinanet_ops::network::QuantizationTable;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -45,6 +47,8 @@ use std::path::Path;
 pub struct WeightFile {
     /// The tensors by name, f32 on the CPU.
     pub tensors: BTreeMap<String, Tensor>,
+    /// The layers that the file stores as 8-bit integers; `tensors` holds what these stand for.
+    pub quantization: Option<QuantizationTable>,
     /// What a safetensors file says of itself; empty for torch files.
     pub metadata: BTreeMap<String, String>,
     /// SHA-256 of the file, 64 lower-case hexadecimal digits.
@@ -53,11 +57,13 @@ pub struct WeightFile {
 
 /// Reads a safetensors file or what `torch.save` wrote, recognised by its first bytes.
 ///
-/// f64, f16 and bf16 become f32; integer tensors (`num_batches_tracked`) are left out. A torch file is a state dict, or
+/// f64, f16 and bf16 become f32, and so do the weights of a quantised checkpoint; other integer tensors
+/// (`num_batches_tracked`) are left out. A torch file is a state dict, or
 /// a dict that holds one as `model`, `state_dict` or `model_state_dict`.
 ///
 /// # Numerics
-/// f64 is rounded to the nearest f32; f16 and bf16 are exact.
+/// f64 is rounded to the nearest f32; f16 and bf16 are exact; a quantised weight is its integer times its channel's scale,
+/// rounded once.
 ///
 /// # Errors
 /// The file cannot be read, is of no known format, is cut or contradicts itself, would take many times its own size in
@@ -86,9 +92,12 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
     (&mut file).take(HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
 
-    let (tensors, metadata) = match recognise(&head) {
-        Format::Safetensors => safetensors_file::read(&mut file, file_len)?,
-        Format::Zip => (torch_file::read(&file, file_len)?, BTreeMap::new()),
+    let (mut tensors, integers, metadata) = match recognise(&head) {
+        Format::Safetensors => {
+            let contents = safetensors_file::read(&mut file, file_len)?;
+            (contents.tensors, contents.integers, contents.metadata)
+        }
+        Format::Zip => (torch_file::read(&file, file_len)?, BTreeMap::new(), BTreeMap::new()),
         Format::OldTorch => return Err(Fault::OldTorchFormat),
         Format::Unknown(found) => {
             return Err(Fault::malformed(
@@ -98,7 +107,9 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
             ));
         }
     };
-    Ok(WeightFile { tensors, metadata, sha256 })
+    let text = metadata.get(quantized::METADATA_KEY);
+    let quantization = text.map(|text| quantized::restore(&mut tensors, integers, text)).transpose()?;
+    Ok(WeightFile { tensors, quantization, metadata, sha256 })
 }
 
 /// SHA-256 and length, in one pass over the file in small pieces.

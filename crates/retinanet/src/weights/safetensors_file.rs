@@ -2,7 +2,9 @@
 
 use super::element::{self, Element};
 use super::error::{Fault, WeightsError, shown};
-use candle_core::{DType, Tensor};
+use super::quantized::{self, Integers};
+use candle_core::{DType, Device, Tensor};
+use retinanet_ops::network::QuantizationTable;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -23,7 +25,13 @@ const MAX_HEADER_LEN: u64 = 8 << 20;
 /// The header's key for the text dictionary.
 const METADATA_KEY: &str = "__metadata__";
 
-type Contents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+/// What a file holds.
+pub(super) struct Contents {
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    /// Tensors of 8-bit integers with sign.
+    pub(super) integers: BTreeMap<String, Integers>,
+    pub(super) metadata: BTreeMap<String, String>,
+}
 
 /// Reads a file of this length, from its first byte on.
 pub(super) fn read(file: &mut File, file_len: u64) -> Result<Contents, Fault> {
@@ -51,6 +59,7 @@ pub(super) fn read(file: &mut File, file_len: u64) -> Result<Contents, Fault> {
     validate(&tensors, data_len)?;
 
     let mut found = BTreeMap::new();
+    let mut integers = BTreeMap::new();
     let mut bytes = Vec::new();
     for (name, info) in tensors {
         // The tensors follow each other without a gap, so that reading on is reading the next.
@@ -64,12 +73,15 @@ pub(super) fn read(file: &mut File, file_len: u64) -> Result<Contents, Fault> {
                 format!("{:?}", info.dtype),
             )
         })?;
-        if element != Element::Integer {
+        if info.dtype == Dtype::I8 {
+            let values = bytes.iter().map(|byte| byte.cast_signed()).collect();
+            integers.insert(name, Integers { shape: info.shape, values });
+        } else if element != Element::Integer {
             let tensor = element::tensor(&name, element.to_f32(&bytes), &info.shape)?;
             found.insert(name, tensor);
         }
     }
-    Ok((found, metadata))
+    Ok(Contents { tensors: found, integers, metadata })
 }
 
 /// Lets the safetensors crate judge offsets and shapes, and says which tensor is at fault.
@@ -143,13 +155,68 @@ pub fn write(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
-    let mut order = Vec::with_capacity(tensors.len());
+    let mut entries = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
+        entries.push(Stored::new(name, tensor)?);
+    }
+    write_entries(path, entries, metadata.clone())
+}
+
+/// Writes a detector of which these layers are stored as 8-bit integers with their scales, the table itself as an entry of
+/// the dictionary; [`read`](super::read) restores the same tensors and the same table.
+///
+/// # Errors
+/// As of [`write`], or a listed layer's weight is no multiple of its scales: it has changed since it was quantised.
+pub fn write_quantized(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    table: &QuantizationTable,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    let mut integers = BTreeMap::new();
+    let mut scales = BTreeMap::new();
+    for (layer, scale) in table.layers.iter().map(|(layer, scales)| (layer, &scales.weight_scale)) {
+        let (weight_name, weight, scale_name) = quantized::integers(tensors, layer, scale)?;
+        integers.insert(weight_name, weight);
+        let scale = Tensor::from_slice(scale, scale.len(), &Device::Cpu)
+            .map_err(|source| WeightsError::Tensor { name: scale_name.clone(), source })?;
+        scales.insert(scale_name, scale);
+    }
+    let mut entries = Vec::with_capacity(tensors.len() + scales.len());
+    for (name, tensor) in tensors.iter().filter(|(name, _)| !integers.contains_key(*name)).chain(&scales) {
+        entries.push(Stored::new(name, tensor)?);
+    }
+    entries.extend(integers.iter().map(|(name, integers)| Stored {
+        name,
+        dtype: Dtype::I8,
+        data: Data::Integers(integers),
+    }));
+    // In order of names whatever they hold, as a file of floating point alone.
+    entries.sort_by_key(|entry| entry.name);
+    let mut metadata = metadata.clone();
+    metadata.insert(quantized::METADATA_KEY.to_owned(), quantized::text(table));
+    write_entries(path, entries, metadata)
+}
+
+/// A tensor to be written.
+struct Stored<'a> {
+    name: &'a str,
+    dtype: Dtype,
+    data: Data<'a>,
+}
+
+enum Data<'a> {
+    Tensor(&'a Tensor),
+    Integers(&'a Integers),
+}
+
+impl<'a> Stored<'a> {
+    fn new(name: &'a str, tensor: &'a Tensor) -> Result<Self, WeightsError> {
         if name == METADATA_KEY {
             return Err(WeightsError::Layout {
                 what: "tensor name".to_owned(),
                 expected: format!("any but {METADATA_KEY}"),
-                found: name.clone(),
+                found: name.to_owned(),
             });
         }
         let dtype = match tensor.dtype() {
@@ -158,21 +225,42 @@ pub fn write(
             DType::F16 => Dtype::F16,
             DType::BF16 => Dtype::BF16,
             other => {
-                let (what, expected) = (name.clone(), "a tensor of f32, f64, f16 or bf16".to_owned());
+                let (what, expected) = (name.to_owned(), "a tensor of f32, f64, f16 or bf16".to_owned());
                 return Err(WeightsError::Layout { what, expected, found: format!("{other:?}") });
             }
         };
-        order.push((name, tensor, dtype));
+        Ok(Self { name, dtype, data: Data::Tensor(tensor) })
     }
-    order.sort_by_key(|(_, _, dtype)| std::cmp::Reverse(dtype.bitsize()));
 
+    fn shape(&self) -> &[usize] {
+        match self.data {
+            Data::Tensor(tensor) => tensor.dims(),
+            Data::Integers(integers) => &integers.shape,
+        }
+    }
+
+    fn little_endian(&self) -> candle_core::Result<Vec<u8>> {
+        match self.data {
+            Data::Tensor(tensor) => little_endian(tensor),
+            Data::Integers(integers) => Ok(integers.values.iter().map(|value| value.cast_unsigned()).collect()),
+        }
+    }
+}
+
+fn write_entries(
+    path: &Path,
+    mut entries: Vec<Stored<'_>>,
+    metadata: BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype.bitsize()));
     let mut end = 0;
-    let listed = order.iter().map(|(name, tensor, dtype)| {
+    let listed = entries.iter().map(|entry| {
         let start = end;
-        end += tensor.elem_count() * dtype.bitsize() / 8;
-        ((*name).clone(), TensorInfo { dtype: *dtype, shape: tensor.dims().to_vec(), data_offsets: (start, end) })
+        end += entry.shape().iter().product::<usize>() * entry.dtype.bitsize() / 8;
+        let info = TensorInfo { dtype: entry.dtype, shape: entry.shape().to_vec(), data_offsets: (start, end) };
+        (entry.name.to_owned(), info)
     });
-    let header = Header { metadata: metadata.clone(), tensors: listed.collect() };
+    let header = Header { tensors: listed.collect(), metadata };
     let in_file = |source: io::Error| WeightsError::Io { file: path.to_owned(), source };
     let mut header = serde_json::to_vec(&header).map_err(|e| in_file(e.into()))?;
     // The data begins at a multiple of 8 bytes, as the format asks.
@@ -182,11 +270,11 @@ pub fn write(
     let written = retinanet_annotations::write_atomically(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        for (name, tensor, _) in &order {
-            match little_endian(tensor) {
+        for entry in &entries {
+            match entry.little_endian() {
                 Ok(bytes) => out.write_all(&bytes)?,
                 Err(source) => {
-                    failed = Some(WeightsError::Tensor { name: (*name).clone(), source });
+                    failed = Some(WeightsError::Tensor { name: entry.name.to_owned(), source });
                     return Err(io::Error::other("a tensor cannot be read"));
                 }
             }

@@ -7,6 +7,7 @@ mod hostile_safetensors;
 mod hostile_torch;
 mod mutations;
 mod names;
+mod quantized;
 mod safetensors_files;
 mod torch_archive;
 mod torch_files;

@@ -1,0 +1,35 @@
+//! The arguments of `retinanet quantize`.
+
+use super::Engine;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct QuantizeArgs {
+    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Images to calibrate on, or folders of images: some that the model was trained on
+    #[arg(long, value_name = "IMAGE|DIR", num_args = 1.., required_unless_present = "data", conflicts_with = "data")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The data set to calibrate on: a folder or file in COCO, VOC or YOLO form
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Split of the data set to calibrate on
+    #[arg(long, value_name = "NAME", default_value = "train", requires = "data")]
+    pub(crate) split: String,
+    /// File for the quantised model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Most images to calibrate on, spread over those given; all if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Signal-to-noise ratio that a layer's output must keep to run in 8 bits; others keep their precision
+    #[arg(long, value_name = "DB", allow_negative_numbers = true)]
+    pub(crate) min_sqnr: Option<f64>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
