@@ -41,21 +41,27 @@ pub trait Element:
 }
 
 pub(crate) mod sealed {
+    use super::super::conv::Arithmetic;
+    use super::super::stored::Sum;
     use super::Vector;
 
     /// The vectors of each instruction set. Sealed: the kernels are written for the two types below.
     pub trait Vectors: Sized {
+        /// Of convolutions.
+        type Arithmetic: Arithmetic<Number = Self, Weight = Self, Word = Self, Sum: Sum<Float = Self>>;
         /// 512-bit.
         type Avx512: Vector<Self>;
         /// 256-bit.
         type Avx2: Vector<Self>;
+        /// 128-bit.
+        type Neon: Vector<Self>;
         /// Anywhere.
         type Portable: Vector<Self>;
     }
 }
 
 macro_rules! element {
-    ($t:ty, $lanes:literal, $avx512:ident, $avx2:ident) => {
+    ($t:ty, $lanes:literal, $avx512:ident, $avx2:ident, $neon:ident) => {
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -73,6 +79,7 @@ macro_rules! element {
         }
 
         impl sealed::Vectors for $t {
+            type Arithmetic = super::conv::Real<$t>;
             #[cfg(target_arch = "x86_64")]
             type Avx512 = super::vector::x86::$avx512;
             #[cfg(target_arch = "x86_64")]
@@ -81,10 +88,14 @@ macro_rules! element {
             type Avx512 = Lanes<$t, $lanes>;
             #[cfg(not(target_arch = "x86_64"))]
             type Avx2 = Lanes<$t, $lanes>;
+            #[cfg(target_arch = "aarch64")]
+            type Neon = super::vector::neon::$neon;
+            #[cfg(not(target_arch = "aarch64"))]
+            type Neon = Lanes<$t, $lanes>;
             type Portable = Lanes<$t, $lanes>;
         }
     };
 }
 
-element!(f32, 4, F32x16, F32x8);
-element!(f64, 2, F64x8, F64x4);
+element!(f32, 4, F32x16, F32x8, F32x4);
+element!(f64, 2, F64x8, F64x4, F64x2);

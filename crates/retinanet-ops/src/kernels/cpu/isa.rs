@@ -10,11 +10,13 @@ pub enum Isa {
     Avx2,
     /// AVX-512 (F, VL, DQ): 512-bit vectors.
     Avx512,
+    /// NEON: the 128-bit vectors of 64-bit ARM.
+    Neon,
 }
 
 impl Isa {
-    /// Every set, narrowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    /// Every set; of one processor's, narrowest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
 
     /// The widest set of this processor.
     pub fn detect() -> Self {
@@ -34,9 +36,35 @@ impl Isa {
                     && is_x86_feature_detected!("avx2")
                     && is_x86_feature_detected!("fma")
             }
+            Self::Neon => false,
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        {
+            // Every processor of the target has NEON.
+            matches!(self, Self::Portable | Self::Neon)
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         matches!(self, Self::Portable)
+    }
+
+    /// Whether the set multiplies bfloat16 at more than the speed of f32 (AVX512-BF16). The kernels work without it.
+    pub fn has_bf16_products(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512 {
+            return self.is_available() && is_x86_feature_detected!("avx512bf16");
+        }
+        false
+    }
+
+    /// Whether the set has a dot product of bytes (AVX512-VNNI, AVX-VNNI). The kernels work without it.
+    pub fn has_int8_products(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx2 => return self.is_available() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx512 => return self.is_available() && is_x86_feature_detected!("avx512vnni"),
+            Self::Portable | Self::Neon => {}
+        }
+        false
     }
 
     /// The set itself where the processor has it, else [`Isa::Portable`].
@@ -49,7 +77,7 @@ impl Isa {
     pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
         #[cfg(target_arch = "x86_64")]
         match self.or_portable() {
-            Self::Portable => body(),
+            Self::Portable | Self::Neon => body(),
             // SAFETY: `or_portable` has found the set on this processor.
             Self::Avx2 => unsafe { run_avx2(body) },
             // SAFETY: as above.

@@ -13,6 +13,8 @@ mod group_norm;
 pub mod inference;
 mod isa;
 mod pool;
+mod products;
+mod stored;
 mod tasks;
 mod upsample;
 mod vector;

@@ -39,6 +39,12 @@ pub trait Vector<T>: Copy {
     /// The processor has the instruction set.
     unsafe fn add(self, b: Self) -> Self;
 
+    /// `self * b`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn mul(self, b: Self) -> Self;
+
     /// max(x, 0) in every lane, NaN where x is NaN.
     ///
     /// # Safety
@@ -82,6 +88,11 @@ impl<T: Element, const N: usize> Vector<T> for Lanes<T, N> {
     }
 
     #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * b.0[lane]))
+    }
+
+    #[inline(always)]
     unsafe fn relu(self) -> Self {
         Self(self.0.map(T::relu))
     }
@@ -96,10 +107,10 @@ pub(crate) mod x86 {
 
     macro_rules! vector {
         ($name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
-         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $max:ident) => {
+         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $mul:ident, $max:ident) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
-            pub struct $name($register);
+            pub struct $name(pub(crate) $register);
 
             impl Vector<$t> for $name {
                 const LANES: usize = $lanes;
@@ -136,6 +147,12 @@ pub(crate) mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn mul(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $mul(self.0, b.0) })
+                }
+
+                #[inline(always)]
                 unsafe fn relu(self) -> Self {
                     // The instruction returns its second operand where either is NaN.
                     // SAFETY: as above.
@@ -157,6 +174,7 @@ pub(crate) mod x86 {
         _mm512_setzero_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
+        _mm512_mul_ps,
         _mm512_max_ps
     );
     vector!(
@@ -171,6 +189,7 @@ pub(crate) mod x86 {
         _mm512_setzero_pd,
         _mm512_fmadd_pd,
         _mm512_add_pd,
+        _mm512_mul_pd,
         _mm512_max_pd
     );
     vector!(
@@ -185,6 +204,7 @@ pub(crate) mod x86 {
         _mm256_setzero_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
+        _mm256_mul_ps,
         _mm256_max_ps
     );
     vector!(
@@ -199,6 +219,76 @@ pub(crate) mod x86 {
         _mm256_setzero_pd,
         _mm256_fmadd_pd,
         _mm256_add_pd,
+        _mm256_mul_pd,
         _mm256_max_pd
     );
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon {
+    //! The registers of 64-bit ARM.
+
+    use super::Vector;
+    use std::arch::aarch64::*;
+
+    macro_rules! vector {
+        ($name:ident, $t:ty, $register:ty, $lanes:literal,
+         $load:ident, $store:ident, $splat:ident, $mul_add:ident, $add:ident, $mul:ident, $max:ident) => {
+            #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name($register);
+
+            impl Vector<$t> for $name {
+                const LANES: usize = $lanes;
+                // 24 sums, 2 weights and a broadcast of the 32 registers.
+                const ROWS: usize = 12;
+
+                #[inline(always)]
+                unsafe fn load(from: *const $t) -> Self {
+                    // SAFETY: the caller vouches for the numbers; every processor of the target has the instructions.
+                    Self(unsafe { $load(from) })
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $t) {
+                    // SAFETY: as above.
+                    unsafe { $store(to, self.0) }
+                }
+
+                #[inline(always)]
+                unsafe fn splat(value: $t) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $splat(value) })
+                }
+
+                #[inline(always)]
+                unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                    // SAFETY: as above. The first operand is the one that is added to.
+                    Self(unsafe { $mul_add(c.0, self.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn add(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $add(self.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn mul(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $mul(self.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn relu(self) -> Self {
+                    // The instruction returns NaN where either operand is.
+                    // SAFETY: as above.
+                    Self(unsafe { $max($splat(0.0), self.0) })
+                }
+            }
+        };
+    }
+
+    vector!(F32x4, f32, float32x4_t, 4, vld1q_f32, vst1q_f32, vdupq_n_f32, vfmaq_f32, vaddq_f32, vmulq_f32, vmaxq_f32);
+    vector!(F64x2, f64, float64x2_t, 2, vld1q_f64, vst1q_f64, vdupq_n_f64, vfmaq_f64, vaddq_f64, vmulq_f64, vmaxq_f64);
 }

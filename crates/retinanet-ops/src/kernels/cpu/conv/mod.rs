@@ -6,15 +6,22 @@
 //! Only a tile's border of padding needs a copy, of the few input rows that the tile sees. The gradient of the input is
 //! the same loop over rotated weights, one phase of the stride after the other, so every output has one writer.
 
-mod direct;
+mod arithmetic;
+pub(crate) mod direct;
+pub(crate) mod finish;
 mod panels;
 mod register_tile;
+mod tile;
 mod weight_gradient;
 
+use super::element::sealed::Vectors;
 use super::{Element, Isa};
 use crate::kernels::{Activation, ConvShape};
-use direct::Direct;
-use panels::{Panels, Taps};
+pub(crate) use arithmetic::{Arithmetic, Bf16, Int8, Real};
+use direct::{Direct, Layer, Plane};
+use finish::{Finish, Stores};
+pub(crate) use panels::Panels;
+use panels::Taps;
 pub use panels::{
     pack_weights, pack_weights_for_input_gradient, packed_weights_for_input_gradient_len, packed_weights_len,
 };
@@ -41,7 +48,7 @@ impl<T> Default for Epilogue<'_, T> {
 
 /// Workspace of [`conv2d`], in numbers, for the current number of threads.
 pub fn conv2d_workspace_len<T: Element>(shape: &ConvShape) -> usize {
-    Direct::forward(shape).workspace_len::<T>(false)
+    direct::workspace_len::<T>(forward(shape).slot_bytes::<T>(false))
 }
 
 /// `y = act(conv(x) * scale + shift + residual)`.
@@ -69,12 +76,54 @@ pub fn conv2d<T: Element>(
     assert!(epilogue.scale.is_none_or(|scale| scale.len() == output.channels), "conv2d: scale");
     assert!(epilogue.shift.is_none_or(|shift| shift.len() == output.channels), "conv2d: shift");
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()), "conv2d: residual");
-    Direct::forward(shape).run(isa, x, None, packed, epilogue, y, workspace);
+    run(isa, forward(shape), x, None, packed, epilogue, y, workspace);
+}
+
+fn forward(shape: &ConvShape) -> Direct {
+    let direct = Direct::forward(shape, 1);
+    if shape.is_pointwise() { direct.flattened() } else { direct }
+}
+
+/// The convolution of one plane. Outputs and the numbers of channels are checked by the callers.
+fn run<T: Element>(
+    isa: Isa,
+    direct: Direct,
+    x: &[T],
+    mask: Option<&[T]>,
+    packed: &[T],
+    epilogue: Epilogue<T>,
+    y: &mut [T],
+    workspace: &mut [T],
+) {
+    let isa = isa.or_portable();
+    let bytes = (size_of::<T>(), direct.panels.groups * direct.panels.out_channels * size_of::<T>());
+    let finish = Finish {
+        function: (<T as Vectors>::Arithmetic::path(isa).finish)(Stores::Full, Stores::Full),
+        scale: epilogue.scale,
+        shift: epilogue.shift,
+        residual_scale: T::ONE,
+        relu: epilogue.activation == Activation::Relu,
+        low: T::ZERO,
+        y_bytes: bytes,
+        residual_bytes: bytes,
+        y_padding: 0,
+    };
+    let layer = Layer::<<T as Vectors>::Arithmetic> { isa, panels: &direct.panels, packed, outside: T::ZERO, finish };
+    let y = super::tasks::SharedMut::new(y);
+    let plane = |_| Plane {
+        direct,
+        x,
+        mask,
+        y: y.pointer(0).cast(),
+        residual: epilogue.residual.map_or(std::ptr::null(), |residual| residual.as_ptr().cast()),
+    };
+    // SAFETY: output and residual have been checked by the callers to be of the output's shape.
+    unsafe { direct::run(&layer, 1, plane, workspace) };
 }
 
 /// Workspace of [`conv2d_input_gradient`], in numbers, for the current number of threads.
 pub fn conv2d_input_gradient_workspace_len<T: Element>(shape: &ConvShape) -> usize {
-    phases(shape).map(|(_, direct)| direct.workspace_len::<T>(true)).max().unwrap_or(0)
+    phases(shape).map(|(_, direct)| direct::workspace_len::<T>(direct.slot_bytes::<T>(true))).max().unwrap_or(0)
 }
 
 /// The gradient of a convolution's input.
@@ -103,9 +152,9 @@ pub fn conv2d_input_gradient<T: Element>(
     assert_eq!(x_gradient.len(), shape.input().len(), "conv2d input gradient: input gradient");
     let mut start = 0;
     for (panels, direct) in phases(shape) {
-        let len = panels.len::<T>(isa);
+        let len = panels.len(panels::lanes::<T>(isa));
         let packed = &packed[start..start + len];
-        direct.run(isa, y_gradient, relu_output, packed, Epilogue::default(), x_gradient, workspace);
+        run(isa, direct, y_gradient, relu_output, packed, Epilogue::default(), x_gradient, workspace);
         start += len;
     }
 }
@@ -129,10 +178,10 @@ fn phases(shape: &ConvShape) -> impl Iterator<Item = (Panels, Direct)> {
             stride: 1,
             offset: (y.offset, x.offset),
             out_size: (y.count, x.count),
-            out_start: (y.first * input.width + x.first) * input.channels,
-            out_image_step: input.height * input.width * input.channels,
-            out_row_step: stride * input.width * input.channels,
-            out_pixel_step: stride * input.channels,
+            out_start: y.first * input.width + x.first,
+            out_image_step: input.height * input.width,
+            out_row_step: stride * input.width,
+            out_column_step: stride,
             panels,
         };
         Some((panels, if shape.is_pointwise() { direct.flattened() } else { direct }))

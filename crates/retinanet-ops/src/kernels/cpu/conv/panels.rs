@@ -1,5 +1,5 @@
-//! Weights packed for the register tile: panels two vectors of output channels wide, one row for each tap and input
-//! channel, in the order in which the tile reads the input.
+//! Weights packed for the register tile: panels two vectors of output channels wide, one row for each tap and word of
+//! input channels, in the order in which the tile reads the input.
 
 use super::super::element::sealed::Vectors;
 use super::super::tasks::{SharedMut, for_each};
@@ -37,7 +37,7 @@ impl Taps {
 /// A weight seen as matrices `[taps * in_channels, out_channels]`, one for each group of merged groups. In the input
 /// gradient, "in" is the output of the convolution.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Panels {
+pub(crate) struct Panels {
     /// Merged groups.
     pub(super) groups: usize,
     pub(super) in_channels: usize,
@@ -46,35 +46,44 @@ pub(super) struct Panels {
     pub(super) taps_x: Taps,
     /// Original groups in one merged group.
     merged: usize,
+    /// Input channels in one word.
+    per_word: usize,
     /// The weight's dimensions, OIHW.
     weight: [usize; 4],
     transposed: bool,
 }
 
 impl Panels {
-    pub(super) fn forward(shape: &ConvShape) -> Self {
+    /// For inputs that are read in words of `per_word` channels.
+    pub(crate) fn forward(shape: &ConvShape, per_word: usize) -> Self {
         let weight = shape.weight();
         let [out_channels, group_channels, kernel_height, kernel_width] = weight;
-        let out_group_channels = out_channels / shape.groups();
+        let groups = shape.groups();
+        let out_group_channels = out_channels / groups;
         let widest = out_group_channels.max(group_channels);
-        let merged = (1..=shape.groups())
+        // Groups begin with a word.
+        let can_merge =
+            |merged: usize| groups.is_multiple_of(merged) && (merged * group_channels).is_multiple_of(per_word);
+        let merged = (1..=groups)
             .rev()
-            .find(|&merged| shape.groups().is_multiple_of(merged) && merged * widest <= MERGED_CHANNELS)
-            .unwrap_or(1);
+            .find(|&merged| can_merge(merged) && merged * widest <= MERGED_CHANNELS)
+            .or_else(|| (1..=groups).find(|&merged| can_merge(merged)))
+            .unwrap_or(groups);
         Self {
-            groups: shape.groups() / merged,
+            groups: groups / merged,
             in_channels: merged * group_channels,
             out_channels: merged * out_group_channels,
             taps_y: Taps::all(kernel_height),
             taps_x: Taps::all(kernel_width),
             merged,
+            per_word,
             weight,
             transposed: false,
         }
     }
 
     pub(super) fn input_gradient(shape: &ConvShape, taps_y: Taps, taps_x: Taps) -> Self {
-        let forward = Self::forward(shape);
+        let forward = Self::forward(shape, 1);
         Self {
             in_channels: forward.out_channels,
             out_channels: forward.in_channels,
@@ -85,28 +94,41 @@ impl Panels {
         }
     }
 
-    /// Rows of a matrix.
+    /// Input channels in one word.
+    pub(super) fn per_word(&self) -> usize {
+        self.per_word
+    }
+
+    /// Words of one group's input channels; the last may be padded.
+    pub(super) fn in_words(&self) -> usize {
+        self.in_channels.div_ceil(self.per_word)
+    }
+
+    /// Rows of a matrix, in words.
     pub(super) fn depth(&self) -> usize {
-        self.taps_y.count * self.taps_x.count * self.in_channels
+        self.taps_y.count * self.taps_x.count * self.in_words()
     }
 
-    /// Output channels of one group rounded up to whole panels; the last may be half as wide.
-    pub(super) fn padded_channels<T: Element>(&self, isa: Isa) -> usize {
-        self.out_channels.next_multiple_of(lanes::<T>(isa))
+    /// Output channels of one group rounded up to whole vectors; the last panel may be half as wide.
+    pub(super) fn padded_channels(&self, lanes: usize) -> usize {
+        self.out_channels.next_multiple_of(lanes)
     }
 
-    pub(super) fn num_panels<T: Element>(&self, isa: Isa) -> usize {
-        self.out_channels.div_ceil(2 * lanes::<T>(isa))
+    /// Panels of one group.
+    pub(super) fn num_panels(&self, lanes: usize) -> usize {
+        self.out_channels.div_ceil(2 * lanes)
     }
 
-    /// Numbers of all panels.
-    pub(super) fn len<T: Element>(&self, isa: Isa) -> usize {
-        self.groups * self.depth() * self.padded_channels::<T>(isa)
+    /// Words of all panels.
+    pub(crate) fn len(&self, lanes: usize) -> usize {
+        self.groups * self.depth() * self.padded_channels(lanes)
     }
 
-    fn pack<T: Element>(&self, isa: Isa, weight: &[T], packed: &mut [T]) {
-        let width = 2 * lanes::<T>(isa);
-        let (num_panels, padded, depth) = (self.num_panels::<T>(isa), self.padded_channels::<T>(isa), self.depth());
+    /// Packs for vectors of `lanes`; `packed` holds as many numbers as fit in [`Self::len`] words.
+    pub(crate) fn pack<N: Copy + Default + Send + Sync>(&self, lanes: usize, weight: &[N], packed: &mut [N]) {
+        let (per_word, in_words) = (self.per_word, self.in_words());
+        let width = 2 * lanes;
+        let (num_panels, padded, depth) = (self.num_panels(lanes), self.padded_channels(lanes), self.depth());
         let [_, _, kernel_height, kernel_width] = self.weight;
         let num_taps = kernel_height * kernel_width;
         // Channels of one original group, in the roles that they have here.
@@ -119,11 +141,11 @@ impl Panels {
             let (group, panel) = (task_idx / num_panels, task_idx % num_panels);
             let first = panel * width;
             let panel_width = width.min(padded - first);
-            let start = group * depth * padded + depth * first;
+            let start = (group * depth * padded + depth * first) * per_word;
             // SAFETY: panels do not overlap, and each is one task's.
-            let rows = unsafe { shared.slice(start, depth * panel_width) };
-            if self.merged > 1 || panel_width > self.out_channels - first {
-                rows.fill(T::ZERO);
+            let rows = unsafe { shared.slice(start, depth * panel_width * per_word) };
+            if self.merged > 1 || panel_width > self.out_channels - first || in_words * per_word > self.in_channels {
+                rows.fill(N::default());
             }
             let lanes = panel_width.min(self.out_channels - first);
             // By blocks of input channels, so that the rows being filled stay in the first-level cache.
@@ -137,12 +159,13 @@ impl Panels {
                         original * self.weight[1] * num_taps * if self.transposed { group_in } else { group_out };
                     for in_channel in block_in.clone() {
                         let taps = &weight[group_start + out_channel * out_step + in_channel * in_step..][..num_taps];
-                        let mut place = (merged_idx * group_in + in_channel) * panel_width + lane;
+                        let channel = merged_idx * group_in + in_channel;
+                        let mut place = (channel / per_word * panel_width + lane) * per_word + channel % per_word;
                         for tap_y in 0..self.taps_y.count {
                             let taps = &taps[self.taps_y.place(tap_y) * kernel_width..][..kernel_width];
                             for tap_x in 0..self.taps_x.count {
                                 rows[place] = taps[self.taps_x.place(tap_x)];
-                                place += self.in_channels * panel_width;
+                                place += in_words * panel_width * per_word;
                             }
                         }
                     }
@@ -158,12 +181,13 @@ pub(super) fn lanes<T: Element>(isa: Isa) -> usize {
         Isa::Portable => <T as Vectors>::Portable::LANES,
         Isa::Avx2 => <T as Vectors>::Avx2::LANES,
         Isa::Avx512 => <T as Vectors>::Avx512::LANES,
+        Isa::Neon => <T as Vectors>::Neon::LANES,
     }
 }
 
 /// Numbers of the weight packed for [`conv2d`](super::conv2d).
 pub fn packed_weights_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
-    Panels::forward(shape).len::<T>(isa)
+    Panels::forward(shape, 1).len(lanes::<T>(isa))
 }
 
 /// Packs a weight for [`conv2d`](super::conv2d). The packed form depends on the instruction set, not on the input's size.
@@ -176,12 +200,12 @@ pub fn packed_weights_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
 /// A slice is shorter than its shape.
 pub fn pack_weights<T: Element>(isa: Isa, shape: &ConvShape, weight: &[T], packed: &mut [T]) {
     assert_eq!(weight.len(), shape.weight().iter().product::<usize>(), "pack_weights: weight");
-    Panels::forward(shape).pack(isa, weight, packed);
+    Panels::forward(shape, 1).pack(lanes::<T>(isa), weight, packed);
 }
 
 /// Numbers of the weight packed for [`conv2d_input_gradient`](super::conv2d_input_gradient).
 pub fn packed_weights_for_input_gradient_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
-    super::phases(shape).map(|(panels, _)| panels.len::<T>(isa)).sum()
+    super::phases(shape).map(|(panels, _)| panels.len(lanes::<T>(isa))).sum()
 }
 
 /// Packs a weight for [`conv2d_input_gradient`](super::conv2d_input_gradient): rotated, input and output exchanged.
@@ -196,8 +220,8 @@ pub fn pack_weights_for_input_gradient<T: Element>(isa: Isa, shape: &ConvShape, 
     assert_eq!(weight.len(), shape.weight().iter().product::<usize>(), "pack_weights: weight");
     let mut start = 0;
     for (panels, _) in super::phases(shape) {
-        let len = panels.len::<T>(isa);
-        panels.pack(isa, weight, &mut packed[start..start + len]);
+        let len = panels.len(lanes::<T>(isa));
+        panels.pack(lanes::<T>(isa), weight, &mut packed[start..start + len]);
         start += len;
     }
 }

@@ -1,9 +1,10 @@
 //! One convolution: described, prepared, run.
 
 use super::super::Isa;
-use super::super::conv::{Epilogue, conv2d, conv2d_workspace_len, pack_weights, packed_weights_len};
+use super::direct::DirectConv;
 use super::{Numbers, NumbersMut, Storage};
 use crate::kernels::{Activation, ConvShape, ImageShape, ShapeError};
+use std::borrow::Cow;
 
 /// A convolution with its weights: `activation(conv(x) * scale + shift + residual)`.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +62,20 @@ pub struct CellSize {
 }
 
 /// A convolution ready to run.
+///
+/// Numbers are rounded where they are stored: the folded weight to the precision of the input (8 bits with a scale for each
+/// output channel, such that the largest weight is 127), and the output, to the nearest, ties to even. Between the two is
+/// f32. With an input of [`Storage::U8`] the result is the same on every instruction set.
 #[derive(Debug)]
 pub struct PreparedConv {
-    isa: Isa,
-    spec: Geometry,
-    packed: Vec<f32>,
-    shift: Vec<f32>,
+    geometry: Geometry,
+    algorithm: Algorithm,
+}
+
+/// How a convolution is computed.
+#[derive(Debug)]
+enum Algorithm {
+    Direct(DirectConv),
 }
 
 /// What is left of a [`ConvSpec`] without its numbers.
@@ -77,7 +86,6 @@ struct Geometry {
     stride: usize,
     padding: usize,
     groups: usize,
-    activation: Activation,
 }
 
 impl Geometry {
@@ -93,24 +101,28 @@ impl PreparedConv {
     /// # Errors
     /// The numbers do not describe a convolution.
     pub fn new(isa: Isa, spec: &ConvSpec) -> Result<Self, ShapeError> {
-        let weight = [spec.out_channels, spec.in_channels / spec.groups.max(1), spec.kernel, spec.kernel];
+        let group_channels = spec.in_channels / spec.groups.max(1);
         let geometry = Geometry {
             in_channels: spec.in_channels,
-            weight,
+            weight: [spec.out_channels, group_channels, spec.kernel, spec.kernel],
             stride: spec.stride,
             padding: spec.padding,
             groups: spec.groups,
-            activation: spec.activation,
         };
         let shape = geometry.shape(spec.kernel, spec.kernel)?;
-        let per_channel = spec.weight.len() / spec.out_channels;
-        let scaled: Vec<f32> = match spec.scale {
-            None => spec.weight.to_vec(),
-            Some(scale) => spec.weight.iter().enumerate().map(|(i, weight)| weight * scale[i / per_channel]).collect(),
+        let per_channel = group_channels * spec.kernel * spec.kernel;
+        check_len("weight", spec.weight, spec.out_channels * per_channel)?;
+        check_len("shift", spec.shift, spec.out_channels)?;
+        let weight = match spec.scale {
+            None => Cow::Borrowed(spec.weight),
+            Some(scale) => {
+                check_len("scale", scale, spec.out_channels)?;
+                let channels = spec.weight.chunks_exact(per_channel).zip(scale);
+                Cow::Owned(channels.flat_map(|(weight, scale)| weight.iter().map(move |w| w * scale)).collect())
+            }
         };
-        let mut packed = vec![0.0; packed_weights_len::<f32>(isa, &shape)];
-        pack_weights(isa, &shape, &scaled, &mut packed);
-        Ok(Self { isa, spec: geometry, packed, shift: spec.shift.to_vec() })
+        let algorithm = Algorithm::Direct(DirectConv::new(isa, spec, &shape, &weight));
+        Ok(Self { geometry, algorithm })
     }
 
     /// Rows and columns of the output for an input of this size.
@@ -118,19 +130,24 @@ impl PreparedConv {
     /// # Errors
     /// The kernel is larger than the padded input.
     pub fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize), ShapeError> {
-        let output = self.spec.shape(height, width)?.output();
+        let output = self.geometry.shape(height, width)?.output();
         Ok((output.height, output.width))
     }
 
     /// The grain of a sparse run; see [`Self::run`].
     pub fn cell_size(&self) -> CellSize {
-        CellSize { height: 4, width: 4 }
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.cell_size(),
+        }
     }
 
-    /// Numbers of workspace that a run over planes of these input sizes needs, for the current number of threads.
+    /// Numbers of workspace that a run over planes of these input sizes needs, dense or sparse, for the current number of
+    /// threads.
     pub fn workspace_len(&self, sizes: impl IntoIterator<Item = (usize, usize)>) -> usize {
-        let lens = sizes.into_iter().filter_map(|(height, width)| self.spec.shape(height, width).ok());
-        lens.map(|shape| conv2d_workspace_len::<f32>(&shape)).max().unwrap_or(0)
+        let shapes = sizes.into_iter().filter_map(|(height, width)| self.geometry.shape(height, width).ok());
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.workspace_len(shapes),
+        }
     }
 
     /// Convolves all planes.
@@ -140,22 +157,19 @@ impl PreparedConv {
     /// the output's edge. What is computed has the same bits as in a run over everything.
     ///
     /// # Panics
-    /// A slice does not fit its plane or the storage that was prepared for, or a cell lies beyond the last plane.
+    /// A slice does not fit its plane or the storage that was prepared for, the workspace is too short, or a cell lies
+    /// beyond the last plane.
     pub fn run(&self, planes: &mut [Plane<'_>], cells: Option<&[u32]>, workspace: &mut [f32]) {
-        // A dense run computes more than the cells, which is allowed; the sparse form is the kernels' to add.
-        let _ = cells;
-        for plane in planes {
-            let (Numbers::F32(x), NumbersMut::F32(y)) = (plane.x, &mut plane.y) else {
-                unimplemented!("other storages than f32");
-            };
-            let residual = plane.residual.map(|residual| match residual {
-                Numbers::F32(residual) => residual,
-                _ => unimplemented!("other storages than f32"),
-            });
-            let shape = self.spec.shape(plane.height, plane.width).expect("the plan has checked the sizes");
-            let epilogue =
-                Epilogue { scale: None, shift: Some(&self.shift), residual, activation: self.spec.activation };
-            conv2d(self.isa, &shape, x, &self.packed, epilogue, y, workspace);
+        let shape = |plane: &Plane| match self.geometry.shape(plane.height, plane.width) {
+            Ok(shape) => shape,
+            Err(error) => panic!("convolution: plane: {error}"),
+        };
+        match &self.algorithm {
+            Algorithm::Direct(direct) => direct.run(shape, planes, cells, workspace),
         }
     }
+}
+
+fn check_len(what: &str, numbers: &[f32], expected: usize) -> Result<(), ShapeError> {
+    if numbers.len() == expected { Ok(()) } else { Err(ShapeError::new(what, expected, numbers.len())) }
 }

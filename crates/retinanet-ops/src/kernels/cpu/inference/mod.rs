@@ -4,7 +4,9 @@
 mod codec;
 mod conv;
 mod convert;
+mod direct;
 mod group_norm;
+mod lines;
 mod pool;
 mod storage;
 mod upsample;

@@ -100,7 +100,47 @@ impl Numbers<'_> {
     }
 }
 
+impl Numbers<'_> {
+    pub(super) fn storage_matches(&self, storage: Storage) -> bool {
+        matches!(
+            (self, storage),
+            (Self::F32(_), Storage::F32) | (Self::Bf16(_), Storage::Bf16) | (Self::U8(_), Storage::U8(_))
+        )
+    }
+
+    /// The first byte.
+    pub(super) fn pointer(&self) -> *const u8 {
+        match self {
+            Self::F32(numbers) => numbers.as_ptr().cast(),
+            Self::Bf16(numbers) => numbers.as_ptr().cast(),
+            Self::U8(numbers) => numbers.as_ptr(),
+        }
+    }
+}
+
 impl NumbersMut<'_> {
+    pub(super) fn storage_matches(&self, storage: Storage) -> bool {
+        matches!(
+            (self, storage),
+            (Self::F32(_), Storage::F32) | (Self::Bf16(_), Storage::Bf16) | (Self::U8(_), Storage::U8(_))
+        )
+    }
+
+    /// The first byte, to be written by several tasks that share this reference, each to places of its own.
+    pub(super) fn shared_pointer(&self) -> *mut u8 {
+        /// The slice's own pointer, as good for writing as the slice itself.
+        fn first<T>(slice: &&mut [T]) -> *mut u8 {
+            let slice: *const &mut [T] = slice;
+            // SAFETY: a reference and a raw pointer to a slice are laid out alike.
+            unsafe { slice.cast::<*mut [T]>().read() }.cast()
+        }
+        match self {
+            Self::F32(numbers) => first(numbers),
+            Self::Bf16(numbers) => first(numbers),
+            Self::U8(numbers) => first(numbers),
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         match self {

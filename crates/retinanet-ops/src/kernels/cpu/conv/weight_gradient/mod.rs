@@ -80,6 +80,7 @@ pub fn conv2d_weight_gradient<T: Element>(
                     Isa::Avx512 => run_avx512(&task, y_packed, x_packed),
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => run_avx2(&task, y_packed, x_packed),
+                    Isa::Neon => run::<T, <T as Vectors>::Neon>(&task, y_packed, x_packed),
                     _ => run::<T, <T as Vectors>::Portable>(&task, y_packed, x_packed),
                 }
             }
@@ -171,11 +172,11 @@ unsafe fn run<T: Element, V: Vector<T>>(task: &Task<T>, y_packed: &mut [T], x_pa
                         let out = task.partial.add(row * plan.padded + first);
                         let accumulate = tile_idx > task.tiles.0;
                         with_rows!(
-                            T,
-                            V,
+                            V::ROWS,
                             rows,
                             vectors,
                             weight_gradient,
+                            (T, V),
                             (x, &pixels, gradient, out, plan.padded, accumulate)
                         );
                     }

@@ -51,7 +51,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new<T: Element>(isa: Isa, shape: &ConvShape) -> Self {
         let (input, output) = (shape.input(), shape.output());
-        let panels = Panels::forward(shape);
+        let panels = Panels::forward(shape, 1);
         let (batch, in_size, out_size) = if shape.is_pointwise() {
             (1, (1, input.num_pixels()), (1, input.num_pixels()))
         } else {
@@ -59,7 +59,7 @@ impl Plan {
         };
         let lanes = lanes::<T>(isa);
         let rows_of_tile = register_rows::<T>(isa);
-        let padded = panels.padded_channels::<T>(isa);
+        let padded = panels.padded_channels(lanes);
         let partial_len = panels.groups * panels.depth() * padded;
         let partial_bytes = partial_len * size_of::<T>();
 
@@ -147,5 +147,6 @@ pub(super) fn register_rows<T: Element>(isa: Isa) -> usize {
         Isa::Portable => <T as Vectors>::Portable::ROWS,
         Isa::Avx2 => <T as Vectors>::Avx2::ROWS,
         Isa::Avx512 => <T as Vectors>::Avx512::ROWS,
+        Isa::Neon => <T as Vectors>::Neon::ROWS,
     }
 }

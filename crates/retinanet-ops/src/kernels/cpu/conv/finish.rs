@@ -1,0 +1,151 @@
+//! What follows the sums of a register tile: `act(sum * scale + shift + residual)`, rounded to the type of the output.
+
+use super::super::Element;
+use super::super::stored::{FromSums, Stored, Sum};
+use super::super::vector::Vector;
+
+/// A type that outputs and residuals are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stores {
+    /// The type that sums are scaled in.
+    Full,
+    /// Two bytes.
+    Bf16,
+    /// One byte.
+    U8,
+}
+
+/// Writes `rows` pixels of `vectors` vectors of sums.
+pub(crate) type FinishFn<S> =
+    unsafe fn(sums: *const S, rows: usize, vectors: usize, target: &Target<<S as Sum>::Float>);
+
+/// What is the same for all register tiles of a convolution.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a, S: Sum> {
+    pub(crate) function: FinishFn<S>,
+    /// `[Cout]`.
+    pub(crate) scale: Option<&'a [S::Float]>,
+    /// `[Cout]`.
+    pub(crate) shift: Option<&'a [S::Float]>,
+    /// Of the residual's numbers.
+    pub(crate) residual_scale: S::Float,
+    /// Whether max(x, 0) is the last step.
+    pub(crate) relu: bool,
+    /// The least byte of an output of bytes.
+    pub(crate) low: S::Float,
+    /// Bytes of one number and of one pixel of the output.
+    pub(crate) y_bytes: (usize, usize),
+    /// Bytes of one number and of one pixel of the residual.
+    pub(crate) residual_bytes: (usize, usize),
+    /// Numbers behind the last channel of a pixel of the output.
+    pub(crate) y_padding: usize,
+}
+
+/// Where the sums of a register tile go. Absent pointers are null.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<F> {
+    pub(crate) y: *mut u8,
+    /// Bytes from one pixel of the output to the next.
+    pub(crate) y_step: usize,
+    pub(crate) residual: *const u8,
+    /// Bytes from one pixel of the residual to the next.
+    pub(crate) residual_step: usize,
+    /// Output channels of the tile that exist.
+    pub(crate) channels: usize,
+    /// Numbers to be zeroed behind them.
+    pub(crate) padding: usize,
+    pub(crate) scale: *const F,
+    pub(crate) shift: *const F,
+    pub(crate) residual_scale: F,
+    pub(crate) relu: bool,
+    pub(crate) low: F,
+}
+
+/// [`FinishFn`] for an output of `Y` and a residual of `R`.
+///
+/// Products are rounded before they are added, whatever the instruction set has, so that exact sums give equal results
+/// everywhere.
+///
+/// # Safety
+/// There are `rows * vectors` vectors of sums; the target's pointers are good for as many pixels, of as many channels as
+/// exist; the processor has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn finish<S, V, Y, R>(sums: *const S, rows: usize, vectors: usize, target: &Target<S::Float>)
+where
+    S: Sum,
+    V: FromSums<S>,
+    Y: Stored<S::Float, V>,
+    R: Stored<S::Float, V>,
+{
+    let sums_step = vectors * V::LANES;
+    // SAFETY: the caller vouches for the pointers and the instruction set; only channels that exist are touched.
+    unsafe {
+        for vector in 0..vectors {
+            let first = vector * V::LANES;
+            if first + V::LANES > target.channels {
+                for row in 0..rows {
+                    finish_tail::<S, V, Y, R>(sums.add(row * sums_step), first, row, target);
+                }
+                break;
+            }
+            let scale = (!target.scale.is_null()).then(|| V::load(target.scale.add(first)));
+            let shift = (!target.shift.is_null()).then(|| V::load(target.shift.add(first)));
+            let residual_scale = V::splat(target.residual_scale);
+            for row in 0..rows {
+                let mut value = V::from_sums(sums.add(row * sums_step + first));
+                if let Some(scale) = scale {
+                    value = value.mul(scale);
+                }
+                if let Some(shift) = shift {
+                    value = value.add(shift);
+                }
+                if !target.residual.is_null() {
+                    let residual = target.residual.add(row * target.residual_step).cast::<R>().add(first);
+                    value = value.add(R::load(residual).mul(residual_scale));
+                }
+                if target.relu {
+                    value = value.relu();
+                }
+                Y::store(value, target.low, target.y.add(row * target.y_step).cast::<Y>().add(first));
+            }
+        }
+    }
+}
+
+/// The channels of one pixel from `first` on, fewer than a vector, and what pads the pixel.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+unsafe fn finish_tail<S, V, Y, R>(sums: *const S, first: usize, row: usize, target: &Target<S::Float>)
+where
+    S: Sum,
+    V: Vector<S::Float>,
+    Y: Stored<S::Float, V>,
+    R: Stored<S::Float, V>,
+{
+    // SAFETY: as for `finish`.
+    unsafe {
+        let y = target.y.add(row * target.y_step).cast::<Y>();
+        for channel in first..target.channels {
+            let mut value = (*sums.add(channel)).to_float();
+            if !target.scale.is_null() {
+                value = value * *target.scale.add(channel);
+            }
+            if !target.shift.is_null() {
+                value += *target.shift.add(channel);
+            }
+            if !target.residual.is_null() {
+                let residual = *target.residual.add(row * target.residual_step).cast::<R>().add(channel);
+                value += residual.read() * target.residual_scale;
+            }
+            if target.relu {
+                value = value.relu();
+            }
+            *y.add(channel) = Y::nearest(value, target.low);
+        }
+        for padding in 0..target.padding {
+            *y.add(target.channels + padding) = Y::PADDING;
+        }
+    }
+}
