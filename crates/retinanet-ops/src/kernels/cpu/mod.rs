@@ -18,6 +18,7 @@ mod stored;
 mod tasks;
 mod upsample;
 mod vector;
+mod winograd;
 
 pub use affine::{channel_affine, channel_affine_gradient, channel_affine_workspace_len};
 pub use batch_norm::{batch_norm, batch_norm_gradient, batch_norm_statistics, batch_norm_workspace_len};

@@ -39,6 +39,12 @@ pub trait Vector<T>: Copy {
     /// The processor has the instruction set.
     unsafe fn add(self, b: Self) -> Self;
 
+    /// `self - b`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn sub(self, b: Self) -> Self;
+
     /// `self * b`.
     ///
     /// # Safety
@@ -88,6 +94,11 @@ impl<T: Element, const N: usize> Vector<T> for Lanes<T, N> {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] - b.0[lane]))
+    }
+
+    #[inline(always)]
     unsafe fn mul(self, b: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] * b.0[lane]))
     }
@@ -107,7 +118,7 @@ pub(crate) mod x86 {
 
     macro_rules! vector {
         ($name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
-         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $mul:ident, $max:ident) => {
+         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
             pub struct $name(pub(crate) $register);
@@ -147,6 +158,12 @@ pub(crate) mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn sub(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $sub(self.0, b.0) })
+                }
+
+                #[inline(always)]
                 unsafe fn mul(self, b: Self) -> Self {
                     // SAFETY: as above.
                     Self(unsafe { $mul(self.0, b.0) })
@@ -174,6 +191,7 @@ pub(crate) mod x86 {
         _mm512_setzero_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_mul_ps,
         _mm512_max_ps
     );
@@ -189,6 +207,7 @@ pub(crate) mod x86 {
         _mm512_setzero_pd,
         _mm512_fmadd_pd,
         _mm512_add_pd,
+        _mm512_sub_pd,
         _mm512_mul_pd,
         _mm512_max_pd
     );
@@ -204,6 +223,7 @@ pub(crate) mod x86 {
         _mm256_setzero_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
+        _mm256_sub_ps,
         _mm256_mul_ps,
         _mm256_max_ps
     );
@@ -219,6 +239,7 @@ pub(crate) mod x86 {
         _mm256_setzero_pd,
         _mm256_fmadd_pd,
         _mm256_add_pd,
+        _mm256_sub_pd,
         _mm256_mul_pd,
         _mm256_max_pd
     );
@@ -233,7 +254,7 @@ pub(crate) mod neon {
 
     macro_rules! vector {
         ($name:ident, $t:ty, $register:ty, $lanes:literal,
-         $load:ident, $store:ident, $splat:ident, $mul_add:ident, $add:ident, $mul:ident, $max:ident) => {
+         $load:ident, $store:ident, $splat:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
             pub struct $name($register);
@@ -274,6 +295,12 @@ pub(crate) mod neon {
                 }
 
                 #[inline(always)]
+                unsafe fn sub(self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $sub(self.0, b.0) })
+                }
+
+                #[inline(always)]
                 unsafe fn mul(self, b: Self) -> Self {
                     // SAFETY: as above.
                     Self(unsafe { $mul(self.0, b.0) })
@@ -289,6 +316,32 @@ pub(crate) mod neon {
         };
     }
 
-    vector!(F32x4, f32, float32x4_t, 4, vld1q_f32, vst1q_f32, vdupq_n_f32, vfmaq_f32, vaddq_f32, vmulq_f32, vmaxq_f32);
-    vector!(F64x2, f64, float64x2_t, 2, vld1q_f64, vst1q_f64, vdupq_n_f64, vfmaq_f64, vaddq_f64, vmulq_f64, vmaxq_f64);
+    vector!(
+        F32x4,
+        f32,
+        float32x4_t,
+        4,
+        vld1q_f32,
+        vst1q_f32,
+        vdupq_n_f32,
+        vfmaq_f32,
+        vaddq_f32,
+        vsubq_f32,
+        vmulq_f32,
+        vmaxq_f32
+    );
+    vector!(
+        F64x2,
+        f64,
+        float64x2_t,
+        2,
+        vld1q_f64,
+        vst1q_f64,
+        vdupq_n_f64,
+        vfmaq_f64,
+        vaddq_f64,
+        vsubq_f64,
+        vmulq_f64,
+        vmaxq_f64
+    );
 }

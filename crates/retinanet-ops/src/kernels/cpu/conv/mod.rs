@@ -25,6 +25,7 @@ use panels::Taps;
 pub use panels::{
     pack_weights, pack_weights_for_input_gradient, packed_weights_for_input_gradient_len, packed_weights_len,
 };
+pub(super) use register_tile::with_rows;
 pub use weight_gradient::{conv2d_weight_gradient, conv2d_weight_gradient_workspace_len};
 
 /// What is done to the sums of a convolution before they are written: `act(sum * scale + shift + residual)`.

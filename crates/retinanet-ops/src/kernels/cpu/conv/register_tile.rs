@@ -165,4 +165,4 @@ macro_rules! with_rows {
         $call::<$($type),*, $n, $vectors>($($argument),*)
     };
 }
-pub(super) use with_rows;
+pub(in super::super) use with_rows;

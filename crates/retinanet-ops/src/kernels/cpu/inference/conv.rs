@@ -1,6 +1,7 @@
 //! One convolution: described, prepared, run.
 
 use super::super::Isa;
+use super::super::winograd::Winograd;
 use super::direct::DirectConv;
 use super::{Numbers, NumbersMut, Storage};
 use crate::kernels::{Activation, ConvShape, ImageShape, ShapeError};
@@ -76,6 +77,7 @@ pub struct PreparedConv {
 #[derive(Debug)]
 enum Algorithm {
     Direct(DirectConv),
+    Winograd(Winograd),
 }
 
 /// What is left of a [`ConvSpec`] without its numbers.
@@ -121,7 +123,11 @@ impl PreparedConv {
                 Cow::Owned(channels.flat_map(|(weight, scale)| weight.iter().map(move |w| w * scale)).collect())
             }
         };
-        let algorithm = Algorithm::Direct(DirectConv::new(isa, spec, &shape, &weight));
+        let algorithm = if Winograd::fits(spec) {
+            Algorithm::Winograd(Winograd::new(isa, spec, &weight))
+        } else {
+            Algorithm::Direct(DirectConv::new(isa, spec, &shape, &weight))
+        };
         Ok(Self { geometry, algorithm })
     }
 
@@ -138,6 +144,7 @@ impl PreparedConv {
     pub fn cell_size(&self) -> CellSize {
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.cell_size(),
+            Algorithm::Winograd(winograd) => winograd.cell_size(),
         }
     }
 
@@ -147,6 +154,7 @@ impl PreparedConv {
         let shapes = sizes.into_iter().filter_map(|(height, width)| self.geometry.shape(height, width).ok());
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.workspace_len(shapes),
+            Algorithm::Winograd(winograd) => winograd.workspace_len(),
         }
     }
 
@@ -166,6 +174,7 @@ impl PreparedConv {
         };
         match &self.algorithm {
             Algorithm::Direct(direct) => direct.run(shape, planes, cells, workspace),
+            Algorithm::Winograd(winograd) => winograd.run(planes, cells, workspace),
         }
     }
 }

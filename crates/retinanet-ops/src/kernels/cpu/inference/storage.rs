@@ -101,7 +101,7 @@ impl Numbers<'_> {
 }
 
 impl Numbers<'_> {
-    pub(super) fn storage_matches(&self, storage: Storage) -> bool {
+    pub(in super::super) fn storage_matches(&self, storage: Storage) -> bool {
         matches!(
             (self, storage),
             (Self::F32(_), Storage::F32) | (Self::Bf16(_), Storage::Bf16) | (Self::U8(_), Storage::U8(_))
@@ -109,7 +109,7 @@ impl Numbers<'_> {
     }
 
     /// The first byte.
-    pub(super) fn pointer(&self) -> *const u8 {
+    pub(in super::super) fn pointer(&self) -> *const u8 {
         match self {
             Self::F32(numbers) => numbers.as_ptr().cast(),
             Self::Bf16(numbers) => numbers.as_ptr().cast(),
@@ -119,7 +119,7 @@ impl Numbers<'_> {
 }
 
 impl NumbersMut<'_> {
-    pub(super) fn storage_matches(&self, storage: Storage) -> bool {
+    pub(in super::super) fn storage_matches(&self, storage: Storage) -> bool {
         matches!(
             (self, storage),
             (Self::F32(_), Storage::F32) | (Self::Bf16(_), Storage::Bf16) | (Self::U8(_), Storage::U8(_))
@@ -127,7 +127,7 @@ impl NumbersMut<'_> {
     }
 
     /// The first byte, to be written by several tasks that share this reference, each to places of its own.
-    pub(super) fn shared_pointer(&self) -> *mut u8 {
+    pub(in super::super) fn shared_pointer(&self) -> *mut u8 {
         /// The slice's own pointer, as good for writing as the slice itself.
         fn first<T>(slice: &&mut [T]) -> *mut u8 {
             let slice: *const &mut [T] = slice;
