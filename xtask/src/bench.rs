@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the criterion suites and keeps their numbers with the machine they were measured on.
+//! `cargo xtask bench`: runs the criterion suites, or ours beside the peers, and keeps the numbers with the machine they were measured on.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::date::today;
 use crate::machine::Machine;
+use crate::peers;
 use crate::results::{Measurement, collect, estimates, read, write};
 use crate::workspace::{Workspace, run_shown};
 
@@ -17,6 +18,8 @@ pub(crate) struct Arguments {
     /// Stop measuring early; the numbers are rougher, and marked so.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    peers: peers::Options,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -30,6 +33,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     println!("commit     {}", machine.commit);
     println!("date       {date}");
 
+    if arguments.peers.is_asked() {
+        return peers::run(workspace, &machine, &arguments.peers, arguments.quick);
+    }
     let metadata = workspace.metadata()?;
     let target = metadata["target_directory"].as_str().context("cargo metadata: no `target_directory`")?;
     let folder = Path::new(target).join("criterion");

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod date;
 mod machine;
+mod peers;
 mod readme;
 mod results;
 mod sizes;

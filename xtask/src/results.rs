@@ -152,7 +152,8 @@ pub(crate) fn write(folder: &Path, machine: &Machine, date: &str, measurements: 
     write_whole(&folder.join("results.md"), &markdown(machine, date, measurements))
 }
 
-fn write_whole(path: &Path, text: &str) -> Result<()> {
+/// Writes a file whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let beside = path.with_extension("partial");
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {

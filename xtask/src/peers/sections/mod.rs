@@ -1,0 +1,28 @@
+//! The parts of the comparison, one function each.
+
+mod accuracy;
+mod around;
+mod core;
+mod scaling;
+mod sparse;
+mod start;
+
+use anyhow::Result;
+
+use super::Bench;
+use super::section::Section;
+
+type Measure = fn(&Bench) -> Result<Section>;
+
+/// Every section, in the order in which they run.
+pub(crate) const ALL: [(&str, Measure); 9] = [
+    ("f32", core::f32),
+    ("bf16", core::bf16),
+    ("int8", core::int8),
+    ("avx2", core::avx2),
+    ("sparse", sparse::measure),
+    ("start", start::measure),
+    ("around", around::measure),
+    ("scaling", scaling::measure),
+    ("accuracy", accuracy::measure),
+];
