@@ -1,8 +1,10 @@
 //! The arguments of every command.
 
 mod bench;
+mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode};
+pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Run a model on a split and score it with COCO's twelve numbers
     Eval(EvalArgs),
+    /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
+    Quantize(QuantizeArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show what is in a model, or the presets
@@ -42,6 +46,7 @@ impl Command {
             Self::Eval(args) => Some(&args.engine),
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
+            Self::Quantize(args) => Some(&args.engine),
             Self::Score(_) | Self::Info(_) => None,
         }
     }

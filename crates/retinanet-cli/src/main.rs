@@ -90,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Quantize(args) => commands::quantize::run(&args),
     })
 }
 

@@ -44,6 +44,8 @@ pub use model::{Features, Model, Network, Predictions};
 pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
 pub use postprocess::{Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
+pub use retinanet_ops::kernels::cpu::inference::Quantization;
+pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{EpochSummary, Event, Outcome, Step, Training};

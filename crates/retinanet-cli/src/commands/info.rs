@@ -2,7 +2,7 @@
 
 use crate::args::InfoArgs;
 use crate::{Status, table};
-use retinanet::{Config, Detector};
+use retinanet::{Config, Detector, QuantizationTable};
 
 pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
     match (&args.model, &args.preset) {
@@ -15,6 +15,9 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
                 detector.model.parameters.len(),
                 detector.classes.len()
             )?;
+            if let Some(table) = &detector.quantization {
+                crate::out!("{}\n", quantized_layers(&detector, table))?;
+            }
             let mut rows = vec![["output", "category id", "name"].map(str::to_owned).to_vec()];
             for (output, class) in detector.classes.iter().enumerate() {
                 rows.push(vec![output.to_string(), class.category_id.to_string(), class.name.clone()]);
@@ -50,4 +53,20 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
         }
     }
     Ok(Status::Done)
+}
+
+/// Which layers run in 8 bits, and how their inputs are stored.
+fn quantized_layers(detector: &Detector, table: &QuantizationTable) -> String {
+    let mut rows = vec![["layer", "runs in", "scale", "zero point"].map(str::to_owned).to_vec()];
+    for layer in detector.model.network.layers() {
+        let name = layer.name.clone();
+        rows.push(match table.get(&name) {
+            Some(scales) => {
+                let input = scales.input;
+                vec![name, "int8".to_owned(), format!("{:.6}", input.scale), input.zero_point.to_string()]
+            }
+            None => vec![name, "f32 or bf16".to_owned()],
+        });
+    }
+    format!("{} of {} layers in 8 bits\n\n{}", table.layers.len(), rows.len() - 1, table::render(&rows))
 }

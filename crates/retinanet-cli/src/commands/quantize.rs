@@ -9,7 +9,6 @@ use retinanet::{Detector, Pass, QuantizeOptions, Quantized, quantize};
 use retinanet_data::{Dataset, DecodeLimits, FileDataset, Image, decode_file};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 #[derive(Serialize)]

@@ -64,7 +64,7 @@ pub struct QuantizedLayerReport {
     pub name: String,
     /// How its input is stored in 8 bits.
     pub input: Quantization,
-    /// Power of its output over power of the difference that 8 bits of input and weight make to it, in dB.
+    /// Power of its output about its mean over power of the difference that 8 bits of input and weight make to it, in dB.
     pub sqnr: f64,
     /// Whether it runs in 8 bits.
     pub is_int8: bool,
@@ -74,7 +74,7 @@ pub struct QuantizedLayerReport {
 ///
 /// An activation's scale spans what it is on the pictures, cut off as the options say; layers that read one value share one
 /// scale and stay or go together. A weight's scale spans each of its output channels. Then every layer's output is compared
-/// with what it is for an input and a weight of 8 bits: sqnr = 10 log10(sum y^2 / sum (y - y8)^2).
+/// with what it is for an input and a weight of 8 bits: sqnr = 10 log10(sum (y - mean y)^2 / sum (y - y8)^2).
 ///
 /// `image` gives the picture of an index below `count`, or nothing where it cannot be read; it is asked for each one, and
 /// then for some of them again. `on_image` is called after each; when it breaks, nothing is returned.
@@ -232,17 +232,20 @@ struct Losses<'a> {
     powers: BTreeMap<String, Powers>,
 }
 
-/// Sums of squares.
+/// Sums over an output.
 #[derive(Default)]
 struct Powers {
-    signal: f64,
+    count: f64,
+    sum: f64,
+    square: f64,
     noise: f64,
 }
 
 impl Powers {
     fn sqnr(&self) -> f64 {
-        // Of an output of zeros nothing can be lost.
-        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
+        // About the mean, as a bias that all outputs share (of class logits, the prior) is kept whole and says nothing.
+        let signal = (self.square - self.sum * self.sum / self.count).max(0.0);
+        if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / self.noise).log10() }
     }
 }
 
@@ -265,7 +268,9 @@ impl Watcher for Losses<'_> {
         let powers = self.powers.entry(layer.name.clone()).or_default();
         for (expected, found) in expected.into_iter().zip(found) {
             let (expected, found) = (f64::from(expected), f64::from(found));
-            powers.signal += expected * expected;
+            powers.count += 1.0;
+            powers.sum += expected;
+            powers.square += expected * expected;
             powers.noise += (expected - found).powi(2);
         }
         Ok(())
