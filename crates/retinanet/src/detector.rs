@@ -137,16 +137,25 @@ impl Detector {
         self.detections(&self.model.predict(&batch_tensor(batch)?)?, batch)
     }
 
-    /// Detections of one picture as the 8-bit network finds them, its rounding simulated in f32: slow, to compare with.
+    /// Predictions for images `[N, H, W, 3]` as the 8-bit network makes them, its rounding simulated in f32: slow, to compare
+    /// with.
     ///
     /// What is not quantised runs in f32, as does all of a detector that is not quantised.
+    ///
+    /// # Errors
+    /// The images have another shape.
+    pub fn predict_simulated(&self, images: &Tensor) -> Result<Predictions> {
+        let table = self.quantization.clone().unwrap_or_default();
+        quantization::predict_simulated(&self.model, &table, images)
+    }
+
+    /// Detections of one picture that [`Self::predict_simulated`] leads to.
     ///
     /// # Errors
     /// A tensor operation fails.
     pub fn detect_simulated(&self, image: &Image) -> Result<Vec<Detection>> {
         let batch = self.config.preprocessing.batch(&[image.view()])?;
-        let table = self.quantization.clone().unwrap_or_default();
-        let predictions = quantization::predict_simulated(&self.model, &table, &batch_tensor(&batch)?)?;
+        let predictions = self.predict_simulated(&batch_tensor(&batch)?)?;
         Ok(self.detections(&predictions, &batch)?.pop().unwrap_or_default())
     }
 

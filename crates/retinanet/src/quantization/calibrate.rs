@@ -26,7 +26,7 @@ pub struct QuantizeOptions {
 }
 
 /// Layers whose output keeps at least this many dB run in 8 bits by default.
-const MIN_SQNR: f64 = 15.0;
+const MIN_SQNR: f64 = 20.0;
 
 /// Most pictures on which layers are compared with themselves in 8 bits; ratios settle after a few.
 const MAX_COMPARED: usize = 32;

@@ -24,13 +24,14 @@ mod pickle;
 mod quantized;
 mod released;
 mod safetensors_file;
+mod safetensors_write;
 mod state_dict;
 mod torch_file;
 
 pub use check::{Mismatch, MisshapedTensor, check};
 pub use error::WeightsError;
 pub use released::{is_torchvision_coco_v1, is_torchvision_v2_coco_v1};
-pub use safetensors_file::{write, write_quantized};
+pub use safetensors_write::{write, write_quantized};
 
 use candle_core::Tensor;
 use error::Fault;

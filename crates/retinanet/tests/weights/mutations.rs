@@ -117,4 +117,10 @@ proptest! {
             _ => {}
         }
     }
+
+    /// Changes to the scales and integers of a checkpoint in 8 bits, and to the text about them.
+    #[test]
+    fn quantized_files(changes in changes()) {
+        check(&changed(&super::quantized::good(), &changes))?;
+    }
 }

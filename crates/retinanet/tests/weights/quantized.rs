@@ -105,9 +105,14 @@ fn scale() -> Part {
     floats("a.weight_scale", &[0.5, 1.0])
 }
 
+/// A file that is read.
+pub(super) fn good() -> Vec<u8> {
+    file(TEXT, &[weight(), scale()])
+}
+
 #[test]
 fn hostile_scales_and_integers_are_refused() {
-    let good = read_bytes(&file(TEXT, &[weight(), scale()])).unwrap();
+    let good = read_bytes(&good()).unwrap();
     assert_eq!(flat(&good.tensors["a.weight"]), [63.5, -2.5, 0.0, 0.0, 0.0, 0.0]);
     assert_eq!(good.tensors.keys().collect::<Vec<_>>(), ["a.weight"]);
 
