@@ -7,6 +7,7 @@ mod machine;
 mod peers;
 mod readme;
 mod results;
+mod sanitize;
 mod sizes;
 mod structure;
 mod workspace;
@@ -35,6 +36,8 @@ enum Command {
     Readme,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
+    /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
+    Sanitize(sanitize::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

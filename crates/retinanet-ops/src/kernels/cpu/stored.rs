@@ -260,7 +260,7 @@ impl Conversions for super::vector::neon::F32x4 {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::vector::x86::{F32x8, F32x16};
+    use super::super::vector::x86::{F32x8, F32x16, F32x16Bf16};
     use super::{Conversions, bf16};
     use std::arch::x86_64::*;
 
@@ -290,50 +290,77 @@ mod x86 {
         }
     }
 
-    impl Conversions for F32x16 {
-        #[inline(always)]
-        unsafe fn load_i32(from: *const i32) -> Self {
-            // SAFETY: the caller vouches for the numbers and the instruction set.
-            Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) })
-        }
+    macro_rules! avx512 {
+        ($name:ident, $round:ident) => {
+            impl Conversions for $name {
+                #[inline(always)]
+                unsafe fn load_i32(from: *const i32) -> Self {
+                    // SAFETY: the caller vouches for the numbers and the instruction set.
+                    Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) })
+                }
 
-        #[inline(always)]
-        unsafe fn load_bf16(from: *const bf16) -> Self {
-            // SAFETY: as above.
-            unsafe {
-                let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+                #[inline(always)]
+                unsafe fn load_bf16(from: *const bf16) -> Self {
+                    // SAFETY: as above.
+                    unsafe {
+                        let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+                        Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+                    }
+                }
+
+                #[inline(always)]
+                unsafe fn load_u8(from: *const u8) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) })
+                }
+
+                #[inline(always)]
+                unsafe fn store_bf16(self, to: *mut bf16) {
+                    // SAFETY: as above.
+                    unsafe { _mm256_storeu_si256(to.cast(), $round(self.0)) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_u8(self, low: f32, to: *mut u8) {
+                    // SAFETY: as above. The maximum is its second operand for NaN; no number is negative, so that those
+                    // beyond i32, which become its least, saturate as the largest without sign.
+                    unsafe {
+                        let value = _mm512_cvtps_epi32(_mm512_max_ps(self.0, _mm512_set1_ps(low)));
+                        _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(value));
+                    }
+                }
             }
-        }
+        };
+    }
 
-        #[inline(always)]
-        unsafe fn load_u8(from: *const u8) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) })
-        }
+    avx512!(F32x16, rounded);
+    avx512!(F32x16Bf16, rounded_natively);
 
-        #[inline(always)]
-        unsafe fn store_bf16(self, to: *mut bf16) {
-            // SAFETY: as above. To nearest even: half of a last place is added, or a little less where it is even. NaN
-            // keeps its upper bits, and is made quiet.
-            unsafe {
-                let bits = _mm512_castps_si512(self.0);
-                let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), is_odd);
-                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
-                let rounded = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
-                _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)));
-            }
+    /// To bf16, to nearest even: half of a last place is added, or a little less where it is even. NaN keeps its upper
+    /// bits, and is made quiet.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F.
+    #[inline(always)]
+    unsafe fn rounded(value: __m512) -> __m256i {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe {
+            let bits = _mm512_castps_si512(value);
+            let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), is_odd);
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+            let rounded = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
         }
+    }
 
-        #[inline(always)]
-        unsafe fn store_u8(self, low: f32, to: *mut u8) {
-            // SAFETY: as above. The maximum is its second operand for NaN; no number is negative, so that those beyond
-            // i32, which become its least, saturate as the largest without sign.
-            unsafe {
-                let value = _mm512_cvtps_epi32(_mm512_max_ps(self.0, _mm512_set1_ps(low)));
-                _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(value));
-            }
-        }
+    /// The same, except that numbers too small to be normal become zero, as they count in the products.
+    ///
+    /// # Safety
+    /// The processor has AVX512-BF16.
+    #[inline(always)]
+    unsafe fn rounded_natively(value: __m512) -> __m256i {
+        // SAFETY: the caller vouches for the instruction set; the types are views of the same register.
+        unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)) }
     }
 }

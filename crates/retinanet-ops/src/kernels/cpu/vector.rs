@@ -58,6 +58,19 @@ pub trait Vector<T>: Copy {
     unsafe fn relu(self) -> Self;
 }
 
+/// Asks for the line of the cache that holds `place`; anything may be asked for.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, of an instruction that every processor of the target has; nothing is read.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// A vector as an array, that the compiler maps to whatever the target has.
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes<T, const N: usize>([T; N]);
@@ -117,11 +130,11 @@ pub(crate) mod x86 {
     use std::arch::x86_64::*;
 
     macro_rules! vector {
-        ($name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
+        ($visible:vis $name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
          $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
-            pub struct $name(pub(crate) $register);
+            $visible struct $name(pub(crate) $register);
 
             impl Vector<$t> for $name {
                 const LANES: usize = $lanes;
@@ -180,7 +193,24 @@ pub(crate) mod x86 {
     }
 
     vector!(
-        F32x16,
+        pub F32x16,
+        f32,
+        __m512,
+        16,
+        12,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_setzero_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_max_ps
+    );
+    // The same with AVX512-BF16, whose conversions it uses.
+    vector!(
+        pub(crate) F32x16Bf16,
         f32,
         __m512,
         16,
@@ -196,7 +226,7 @@ pub(crate) mod x86 {
         _mm512_max_ps
     );
     vector!(
-        F64x8,
+        pub F64x8,
         f64,
         __m512d,
         8,
@@ -212,7 +242,7 @@ pub(crate) mod x86 {
         _mm512_max_pd
     );
     vector!(
-        F32x8,
+        pub F32x8,
         f32,
         __m256,
         8,
@@ -228,7 +258,7 @@ pub(crate) mod x86 {
         _mm256_max_ps
     );
     vector!(
-        F64x4,
+        pub F64x4,
         f64,
         __m256d,
         4,

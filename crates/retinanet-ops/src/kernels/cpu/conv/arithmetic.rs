@@ -6,7 +6,7 @@ use super::super::products::{ExactInt8, Floats, Products, WidenedBf16};
 use super::super::stored::{Conversions, FromSums, Sum};
 use super::super::vector::Lanes;
 use super::finish::{FinishFn, Stores};
-use super::tile::{Tile, run_tile};
+use super::tile::{Panel, Strip, StripFn, Tile, run_strip};
 use half::bf16;
 use std::marker::PhantomData;
 
@@ -31,8 +31,8 @@ pub trait Arithmetic: 'static {
 pub struct Path<W, S: Sum> {
     /// Output channels in a vector.
     pub(crate) lanes: usize,
-    /// [`run_tile`].
-    pub(crate) tile: unsafe fn(&Tile<W, S>),
+    /// [`run_strip`].
+    pub(crate) strip: StripFn<W, S>,
     /// [`finish`](super::finish::finish) by the types of output and residual.
     pub(crate) finish: fn(Stores, Stores) -> FinishFn<S>,
 }
@@ -47,11 +47,16 @@ macro_rules! compiled_for {
             use crate::kernels::cpu::stored::Stored;
 
             /// # Safety
-            /// As for [`run_tile`].
+            /// As for [`run_strip`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn tile<P: Products<Sum: Sum>>(tile: &Tile<P::Word, P::Sum>) {
+            unsafe fn strip<P: Products<Sum: Sum>>(
+                tile: &Tile<P::Word, P::Sum>,
+                panel: &Panel<P::Word, <P::Sum as Sum>::Float>,
+                strip: &Strip<P::Word>,
+                columns: (usize, usize),
+            ) {
                 // SAFETY: the caller vouches for it.
-                unsafe { run_tile::<P>(tile) }
+                unsafe { run_strip::<P>(tile, panel, strip, columns) }
             }
 
             /// # Safety
@@ -93,7 +98,7 @@ macro_rules! compiled_for {
                 V: Conversions + FromSums<P::Sum>,
             {
                 const { assert!(P::LANES == V::LANES) };
-                Path { lanes: P::LANES, tile: tile::<P>, finish: finish_f32::<P::Sum, V> }
+                Path { lanes: P::LANES, strip: strip::<P>, finish: finish_f32::<P::Sum, V> }
             }
 
             /// Sums of f64, by vectors of `V`.
@@ -103,7 +108,7 @@ macro_rules! compiled_for {
                 V: FromSums<f64>,
             {
                 const { assert!(P::LANES == V::LANES) };
-                Path { lanes: P::LANES, tile: tile::<P>, finish: |_, _| finish::<f64, V, f64, f64> }
+                Path { lanes: P::LANES, strip: strip::<P>, finish: |_, _| finish::<f64, V, f64, f64> }
             }
         }
     };
@@ -174,9 +179,9 @@ impl Arithmetic for Bf16 {
         #[cfg(target_arch = "x86_64")]
         {
             use super::super::products::DotBf16x16;
-            use super::super::vector::x86::{F32x8, F32x16};
+            use super::super::vector::x86::{F32x8, F32x16, F32x16Bf16};
             match isa {
-                Isa::Avx512 if isa.has_bf16_products() => return avx512_bf16::path::<DotBf16x16, F32x16>(),
+                Isa::Avx512 if isa.has_bf16_products() => return avx512_bf16::path::<DotBf16x16, F32x16Bf16>(),
                 Isa::Avx512 => return avx512::path::<WidenedBf16<16>, F32x16>(),
                 Isa::Avx2 => return avx2::path::<WidenedBf16<8>, F32x8>(),
                 Isa::Portable | Isa::Neon => {}

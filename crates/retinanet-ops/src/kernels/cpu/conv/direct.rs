@@ -6,7 +6,7 @@ use super::arithmetic::Arithmetic;
 use super::finish::Finish;
 use super::panels::Panels;
 use super::register_tile::Taps;
-use super::tile::{Strip, Tile};
+use super::tile::{Strip, Tile, run_tile};
 use crate::kernels::ConvShape;
 
 /// Output pixels of a tile, for words of one number: enough that the weights, read once a tile, cost little; few enough
@@ -284,7 +284,7 @@ pub(crate) unsafe fn run<'a, A: Arithmetic, T: Copy + Send>(
         };
         // SAFETY: the instruction set is there (`Isa::or_portable` of whoever made the layer); the strips' input is either
         // the copy or, without a border, wholly within `x`; their output pixels and panels are this task's alone.
-        unsafe { (path.tile)(&tile) }
+        unsafe { run_tile(&path, &tile) }
     });
 }
 
@@ -372,7 +372,7 @@ pub(crate) unsafe fn run_cells<'a, A: Arithmetic, T: Copy + Send>(
             finish: &layer.finish,
         };
         // SAFETY: as in `run`; cells do not overlap.
-        unsafe { (path.tile)(&tile) }
+        unsafe { run_tile(&path, &tile) }
     });
 }
 

@@ -88,26 +88,61 @@ where
                 }
                 break;
             }
-            let scale = (!target.scale.is_null()).then(|| V::load(target.scale.add(first)));
-            let shift = (!target.shift.is_null()).then(|| V::load(target.shift.add(first)));
-            let residual_scale = V::splat(target.residual_scale);
-            for row in 0..rows {
-                let mut value = V::from_sums(sums.add(row * sums_step + first));
-                if let Some(scale) = scale {
-                    value = value.mul(scale);
-                }
-                if let Some(shift) = shift {
-                    value = value.add(shift);
-                }
-                if !target.residual.is_null() {
-                    let residual = target.residual.add(row * target.residual_step).cast::<R>().add(first);
-                    value = value.add(R::load(residual).mul(residual_scale));
-                }
-                if target.relu {
-                    value = value.relu();
-                }
-                Y::store(value, target.low, target.y.add(row * target.y_step).cast::<Y>().add(first));
+            let sums = sums.add(first);
+            match (target.scale.is_null(), target.residual.is_null()) {
+                (true, true) => finish_vector::<S, V, Y, R, false, false>(sums, sums_step, first, rows, target),
+                (true, false) => finish_vector::<S, V, Y, R, false, true>(sums, sums_step, first, rows, target),
+                (false, true) => finish_vector::<S, V, Y, R, true, false>(sums, sums_step, first, rows, target),
+                (false, false) => finish_vector::<S, V, Y, R, true, true>(sums, sums_step, first, rows, target),
             }
+        }
+    }
+}
+
+/// One vector of channels, from `first` on, of all rows.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+unsafe fn finish_vector<S, V, Y, R, const SCALED: bool, const RESIDUAL: bool>(
+    mut sums: *const S,
+    sums_step: usize,
+    first: usize,
+    rows: usize,
+    target: &Target<S::Float>,
+) where
+    S: Sum,
+    V: FromSums<S>,
+    Y: Stored<S::Float, V>,
+    R: Stored<S::Float, V>,
+{
+    // SAFETY: as for `finish`.
+    unsafe {
+        let zero = V::splat(S::Float::ZERO);
+        let scale = if SCALED { V::load(target.scale.add(first)) } else { zero };
+        // Sums begin at positive zero, so that another changes nothing.
+        let shift = if target.shift.is_null() { zero } else { V::load(target.shift.add(first)) };
+        let residual_scale = V::splat(target.residual_scale);
+        let (low, relu) = (target.low, target.relu);
+        let (y_step, residual_step) = (target.y_step, target.residual_step);
+        let mut y = target.y.cast::<Y>().add(first).cast::<u8>();
+        let mut residual = target.residual.cast::<R>().wrapping_add(first).cast::<u8>();
+        for _ in 0..rows {
+            let mut value = V::from_sums(sums);
+            if SCALED {
+                value = value.mul(scale);
+            }
+            value = value.add(shift);
+            if RESIDUAL {
+                value = value.add(R::load(residual.cast()).mul(residual_scale));
+            }
+            if relu {
+                value = value.relu();
+            }
+            Y::store(value, low, y.cast());
+            sums = sums.wrapping_add(sums_step);
+            y = y.wrapping_add(y_step);
+            residual = residual.wrapping_add(residual_step);
         }
     }
 }
