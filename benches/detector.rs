@@ -20,7 +20,7 @@ fn bench(c: &mut Criterion) {
 
         let pixels = (0..height * width * 3).map(|i| (i * 7 % 251) as u8).collect();
         let picture = Image { size: ImageSize::new(width, height), pixels };
-        let detector = Detector { config, classes: Vec::new(), model };
+        let detector = Detector::new(config, Vec::new(), model);
         group.bench_function(format!("detect_{preset}/{height}x{width}/f32"), |b| {
             b.iter(|| detector.detect(&picture).expect("detections"))
         });

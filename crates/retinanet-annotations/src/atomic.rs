@@ -1,6 +1,6 @@
 //! Files that are whole or not there.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Writes a file so that a reader sees the old content or all of the new, whatever happens in between.
 ///
 /// The bytes go into a temporary file beside it, which is synchronised to the disk and renamed. Nothing is left behind on
-/// an error, nor when `write` panics.
+/// an error, nor when `write` panics; what a process leaves that is killed while it writes, [`remove_abandoned`] removes.
 ///
 /// # Errors
 /// The folder cannot be written to, or `write` fails.
@@ -38,20 +38,74 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 /// Two writers of one process, or of two, never share a temporary file: the name has both numbers, and it must be new.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let prefix = temporary_prefix(path)?;
     loop {
-        let mut temporary_name = OsString::from(".");
-        temporary_name.push(name);
+        let mut temporary_name = prefix.clone();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        temporary_name.push(format!(".{}-{number}.tmp", std::process::id()));
+        temporary_name.push(format!("{}-{number}{SUFFIX}", std::process::id()));
         let temporary = path.with_file_name(temporary_name);
         match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
-            Ok(file) => return Ok((temporary, file)),
+            Ok(file) => {
+                // The lock says that the file is being written, and goes with the process however it ends. Where the file
+                // system has none, nothing is ever taken for abandoned.
+                let _ = file.lock();
+                // Between the two lines above it may have been taken for abandoned.
+                if temporary.exists() {
+                    return Ok((temporary, file));
+                }
+            }
         }
     }
 }
+
+/// Removes temporary files of [`write_atomically`] for this path whose writers were killed, and says how many there were.
+///
+/// A file that is being written is locked by its writer and stays. What cannot be looked at stays too.
+///
+/// ```
+/// let folder = std::env::temp_dir().join(format!("remove_abandoned_{}", std::process::id()));
+/// std::fs::create_dir(&folder)?;
+/// std::fs::write(folder.join(".model.99-0.tmp"), "half of a")?;
+/// assert_eq!(retinanet_annotations::remove_abandoned(&folder.join("model")), 1);
+/// # std::fs::remove_dir(&folder)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn remove_abandoned(path: &Path) -> usize {
+    let Ok(prefix) = temporary_prefix(path) else { return 0 };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let is_temporary = |name: &OsStr| {
+        let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let numbers = rest.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+        numbers.is_some_and(|numbers| {
+            numbers.contains(&b'-') && numbers.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')
+        })
+    };
+    let candidates = entries.filter_map(Result::ok).filter(|entry| is_temporary(&entry.file_name()));
+    candidates.filter(|entry| remove_if_unlocked(&entry.path()).is_ok()).count()
+}
+
+fn remove_if_unlocked(temporary: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(temporary)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let file = OpenOptions::new().write(true).open(temporary)?;
+    file.try_lock()?;
+    fs::remove_file(temporary)
+}
+
+/// How the temporary files of a path begin and end; between are the process and a number.
+fn temporary_prefix(path: &Path) -> io::Result<OsString> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    Ok(prefix)
+}
+
+const SUFFIX: &str = ".tmp";
 
 struct RemoveOnDrop(PathBuf);
 
@@ -59,5 +113,40 @@ impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         // An error is on its way to the caller already; a second one could not be told.
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_writes_is_removed() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("last.safetensors");
+        for name in [
+            ".last.safetensors.7-0.tmp",
+            ".last.safetensors.4000000-12.tmp",
+            ".last.safetensors.tmp",
+            ".last.safetensors.7.tmp",
+            ".last.safetensors.old.7-0.tmp",
+            ".best.safetensors.7-0.tmp",
+            "last.safetensors.7-0.tmp",
+        ] {
+            fs::write(folder.path().join(name), "half of a file")?;
+        }
+        fs::create_dir(folder.path().join(".last.safetensors.8-0.tmp"))?;
+        write_atomically(&path, |file| {
+            file.write_all(b"whole")?;
+            // This writer's own file stays.
+            assert_eq!(remove_abandoned(&path), 2);
+            Ok(())
+        })?;
+        assert_eq!(fs::read(&path)?, b"whole");
+        assert_eq!(remove_abandoned(&path), 0);
+        assert_eq!(fs::read_dir(folder.path())?.count(), 7);
+        assert_eq!(remove_abandoned(Path::new("..")), 0);
+        assert_eq!(remove_abandoned(&folder.path().join("nowhere/file")), 0);
+        Ok(())
     }
 }

@@ -32,7 +32,7 @@ mod split;
 mod voc;
 mod yolo;
 
-pub use atomic::write_atomically;
+pub use atomic::{remove_abandoned, write_atomically};
 pub use error::AnnotationError;
 pub use problem::{Effect, Place, Problem};
 pub use set::{AnnotatedImage, Annotation, AnnotationSet, Class, DetectionRecord};

@@ -1,5 +1,6 @@
 //! Data sets as commands open them, with what was wrong said on standard error.
 
+use crate::table;
 use anyhow::Context;
 use retinanet_annotations::Effect;
 use retinanet_data::{CachedDataset, Dataset, FileDataset};
@@ -17,7 +18,10 @@ pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
     let objects: usize = set.images.iter().map(|image| image.annotations.len()).sum();
     let empty = set.images.iter().filter(|image| image.annotations.is_empty()).count();
     let without = if empty > 0 { format!(" ({empty} with no boxes, which are data too)") } else { String::new() };
-    eprintln!("{split}: {} images, {objects} boxes, {} classes{without}", set.images.len(), set.classes.len());
+    let images = table::count(set.images.len(), "image", "images");
+    let boxes = table::count(objects, "box", "boxes");
+    let classes = table::count(set.classes.len(), "class", "classes");
+    eprintln!("{split}: {images}, {boxes}, {classes}{without}");
     report("problem", &set.problems);
     Ok(dataset)
 }

@@ -29,6 +29,11 @@ pub(crate) fn score(value: f64) -> String {
     if value < 0.0 { "-".to_owned() } else { format!("{value:.3}") }
 }
 
+/// A number of things: `1 image`, `2 images`.
+pub(crate) fn count(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 /// COCO's twelve numbers and those of each class.
 pub(crate) fn metrics(metrics: &CocoMetrics) -> String {
     let explain = |key: &str| match key {
@@ -70,5 +75,7 @@ mod tests {
         assert_eq!(render(&rows), "class   AP\n----------\ncat    0.5");
         assert_eq!(score(-1.0), "-");
         assert_eq!(score(0.12345), "0.123");
+        let found = [0, 1, 2].map(|number| count(number, "box", "boxes"));
+        assert_eq!(found, ["0 boxes", "1 box", "2 boxes"]);
     }
 }

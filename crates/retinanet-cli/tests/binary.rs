@@ -119,7 +119,8 @@ fn a_folder_with_flaws_trains_scores_and_detects() {
 
     let clean = images.join("a.bmp");
     let detect = check(&["detect", "--model", path(&model), "--no-pictures", path(&clean)], 0, "");
-    assert!(String::from_utf8_lossy(&detect.stdout).contains("a.bmp (64x64)"));
+    let printed = String::from_utf8_lossy(&detect.stdout);
+    assert!(printed.contains("a.bmp (64x64)") && printed.contains("\n1 image in "), "{printed}");
     check(&["info", path(&model)], 0, "");
 }
 

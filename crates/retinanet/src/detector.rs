@@ -53,7 +53,7 @@ impl Detector {
         if file.metadata.contains_key(CONFIG) {
             Self::from_checkpoint(path, file)
         } else {
-            Self::from_torchvision(file)
+            weights::sha256(path).map_err(Error::from).and_then(|sha256| Self::from_torchvision(file, &sha256))
         }
         .map_err(|source| match source {
             Error::Metadata { .. } => source,
@@ -77,8 +77,8 @@ impl Detector {
         Ok(Self { config, classes, model, quantization: file.quantization })
     }
 
-    fn from_torchvision(file: WeightFile) -> Result<Self> {
-        let imported = torchvision::import(file)?;
+    fn from_torchvision(file: WeightFile, sha256: &str) -> Result<Self> {
+        let imported = torchvision::import(file, sha256)?;
         let model = Model::with_tensors(&imported.config, imported.classes.len(), imported.tensors)?;
         Ok(Self::new(imported.config, imported.classes, model))
     }

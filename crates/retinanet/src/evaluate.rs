@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use retinanet_annotations::{Class, DetectionRecord};
 use retinanet_data::{Dataset, SampleError};
 use retinanet_eval::CocoMetrics;
+use std::ops::ControlFlow;
 
 /// Detections of a whole data set and what they are worth.
 #[derive(Debug)]
@@ -19,9 +20,15 @@ pub struct Evaluation {
 
 /// Detects on every image and scores the whole; `on_image` is called after each with how many are done.
 ///
+/// None if it breaks off: the score of a part would say nothing of the whole.
+///
 /// # Errors
 /// The detector's classes are not the data set's, or a tensor operation fails.
-pub fn evaluate(detector: &Detector, dataset: &dyn Dataset, on_image: &mut dyn FnMut(usize)) -> Result<Evaluation> {
+pub fn evaluate(
+    detector: &Detector,
+    dataset: &dyn Dataset,
+    on_image: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<Evaluation>> {
     let category_ids = category_ids(&detector.classes, dataset.classes())?;
     let images = &dataset.annotations().images;
     let (mut detections, mut failures) = (Vec::new(), Vec::new());
@@ -41,10 +48,12 @@ pub fn evaluate(detector: &Detector, dataset: &dyn Dataset, on_image: &mut dyn F
             }
             Err(failure) => failures.push(failure),
         }
-        on_image(index + 1);
+        if on_image(index + 1).is_break() {
+            return Ok(None);
+        }
     }
     let metrics = retinanet_eval::coco::evaluate(dataset.annotations(), &detections)?;
-    Ok(Evaluation { metrics, detections, failures })
+    Ok(Some(Evaluation { metrics, detections, failures }))
 }
 
 /// The data set's category id of each of the detector's classes: by name; a class that the data set does not have is not scored.

@@ -17,10 +17,11 @@ pub(crate) struct Imported {
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
 
-/// Infers the network from names and shapes; the rest (anchors, preprocessing, post-processing) is torchvision's.
-pub(crate) fn import(file: WeightFile) -> Result<Imported> {
-    let is_coco_v1 = is_torchvision_coco_v1(&file.sha256);
-    let is_coco = is_coco_v1 || is_torchvision_v2_coco_v1(&file.sha256);
+/// Infers the network from names and shapes; the rest (anchors, preprocessing, post-processing) is torchvision's. `sha256` is
+/// that of the file.
+pub(crate) fn import(file: WeightFile, sha256: &str) -> Result<Imported> {
+    let is_coco_v1 = is_torchvision_coco_v1(sha256);
+    let is_coco = is_coco_v1 || is_torchvision_v2_coco_v1(sha256);
     let tensors = names::canonical(file.tensors)?.tensors;
     let architecture = architecture::infer(&shapes(&tensors))?;
     let config = config(&architecture, if is_coco_v1 { 0.0 } else { 1e-5 })?;
@@ -85,17 +86,12 @@ mod tests {
     use crate::model::Network;
     use candle_core::{DType, Device};
 
-    fn file(config: &Config, num_classes: usize, sha256: &str) -> WeightFile {
+    fn file(config: &Config, num_classes: usize) -> WeightFile {
         let shapes = Network::new(config, num_classes).expect("a network").expected_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
             (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros"))
         };
-        WeightFile {
-            tensors: shapes.into_iter().map(tensor).collect(),
-            quantization: None,
-            metadata: BTreeMap::new(),
-            sha256: sha256.to_owned(),
-        }
+        WeightFile { tensors: shapes.into_iter().map(tensor).collect(), quantization: None, metadata: BTreeMap::new() }
     }
 
     #[track_caller]
@@ -103,7 +99,7 @@ mod tests {
         let assignments: Vec<String> = assignments.iter().map(|&a| a.to_owned()).collect();
         let config =
             Config::parse(Config::preset_text(preset).expect("a preset"), &assignments).expect("a configuration");
-        let imported = import(file(&config, num_classes, "")).expect("a detector");
+        let imported = import(file(&config, num_classes), "").expect("a detector");
         assert_eq!((&imported.config, imported.classes.len()), (&config, num_classes));
     }
 
@@ -129,7 +125,7 @@ mod tests {
     fn the_released_file_has_no_epsilon_and_cocos_names() {
         let config = Config::preset("torchvision_r50_v1").expect("a preset");
         let released = format!("eeacb38b{}", "0".repeat(56));
-        let imported = import(file(&config, 91, &released)).expect("a detector");
+        let imported = import(file(&config, 91), &released).expect("a detector");
         assert_eq!(imported.config.backbone.norm, NormKind::FrozenBatch { epsilon: 0.0 });
         assert_eq!((imported.classes[1].name.as_str(), imported.classes[90].name.as_str()), ("person", "toothbrush"));
         assert_eq!((imported.classes[0].name.as_str(), imported.classes[12].name.as_str()), ("0", "12"));

@@ -46,6 +46,11 @@ pub enum Event<'a> {
     Failure(&'a SampleError),
     /// After each step.
     Step(Step),
+    /// After each image of the validation split; breaking leaves the rest out, and the epoch without a score.
+    Validating {
+        /// Images done.
+        images: usize,
+    },
     /// After each scoring of the validation split.
     Validation {
         /// Epochs done.
@@ -89,7 +94,7 @@ pub struct EpochSummary {
     pub box_loss: f64,
     /// Time that steps waited for pictures.
     pub waited: std::time::Duration,
-    /// COCO AP on the validation split, where it was scored.
+    /// COCO AP on the validation split, where it was scored; -1 where it has no objects to find.
     pub ap: Option<f64>,
 }
 
@@ -102,7 +107,7 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Samples that could not be used, in the first epoch that met them.
     pub failures: usize,
-    /// The best AP on the validation split and its epoch.
+    /// The best AP on the validation split and its epoch; none where it is not scored, or has no objects to find.
     pub best: Option<(f64, usize)>,
 }
 
@@ -190,14 +195,19 @@ impl Training {
             let is_due = (epoch + 1) % train.validate_every == 0 || epoch + 1 == train.epochs;
             let mut ap = None;
             if let Some(validation) = self.validation.as_ref().filter(|_| is_due) {
-                let evaluation = evaluate(&detector, &**validation, &mut |_| ())?;
-                let score = evaluation.metrics.summary.ap;
-                ap = Some(score);
-                if best.is_none_or(|(best, _)| score > best) {
-                    best = Some((score, epoch + 1));
-                    detector.save(self.output.join("best.safetensors"))?;
+                let evaluation =
+                    evaluate(&detector, &**validation, &mut |images| on_event(Event::Validating { images }))?;
+                interrupted |= evaluation.is_none();
+                if let Some(evaluation) = evaluation {
+                    let score = evaluation.metrics.summary.ap;
+                    ap = Some(score);
+                    // Negative where there is nothing to score, which is no best.
+                    if score >= 0.0 && best.is_none_or(|(best, _)| score > best) {
+                        best = Some((score, epoch + 1));
+                        detector.save(self.output.join("best.safetensors"))?;
+                    }
+                    interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
                 }
-                interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
             }
             let summary = sums.summary(epoch + 1, waited, ap);
             metrics.append(&summary, base_rate * train.schedule.factor(step.saturating_sub(1), total_steps))?;

@@ -121,7 +121,8 @@ fn a_tiny_network_learns_two_images_and_comes_back_from_its_file() -> Result<(),
     assert_eq!(losses.len(), 120);
     assert!(losses[119] < 0.2 * losses[0], "loss went from {} to {}", losses[0], losses[119]);
 
-    let evaluation = evaluate(&outcome.detector, &squares(), &mut |_| ())?;
+    let evaluation = evaluate(&outcome.detector, &squares(), &mut |_| ControlFlow::Continue(()))?;
+    let evaluation = evaluation.expect("not interrupted");
     let summary = &evaluation.metrics.summary;
     assert!(summary.ap50 > 0.99 && summary.ap > 0.6, "AP50 {} AP {}", summary.ap50, summary.ap);
 
@@ -172,6 +173,48 @@ fn an_interrupted_run_keeps_its_weights() -> Result<(), Box<dyn std::error::Erro
         let (saved, last) = (detector.model.parameters.variable(name)?, variable);
         assert_eq!(saved.flatten_all()?.to_vec1::<f32>()?, last.flatten_all()?.to_vec1::<f32>()?, "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn validation_can_be_interrupted() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.epochs=2", "train.validate_every=1"]);
+    let squares = || Squares::new(&[&[(8, 8, 24, 0)], &[(36, 34, 20, 1)], &[]]);
+    let model = start(&config, squares().classes(), &InitialWeights::New)?.model;
+    let validation: Option<Arc<dyn Dataset>> = Some(Arc::new(squares()));
+    let training = Training { validation, ..training(config, squares(), folder.path()) };
+    let (mut validated, mut scores) = (Vec::new(), 0);
+    let outcome = training.run(model, &mut |event| match event {
+        Event::Validating { images } => {
+            validated.push(images);
+            if images == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Event::Validation { .. } => {
+            scores += 1;
+            ControlFlow::Continue(())
+        }
+        _ => ControlFlow::Continue(()),
+    })?;
+    assert!(outcome.interrupted);
+    assert_eq!((validated, scores, outcome.best), (vec![1, 2], 0, None));
+    assert!(folder.path().join("last.safetensors").is_file());
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl"))?;
+    assert!(metrics.lines().count() == 1 && metrics.contains("\"AP\":null"), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn a_score_that_is_not_defined_is_no_best() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.epochs=1"]);
+    let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
+    let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
+    let validation: Option<Arc<dyn Dataset>> = Some(Arc::new(Squares::new(&[&[], &[]])));
+    let outcome = Training { validation, ..training(config, squares, folder.path()) }
+        .run(model, &mut |_| ControlFlow::Continue(()))?;
+    assert_eq!(outcome.best, None);
+    assert!(!folder.path().join("best.safetensors").exists());
     Ok(())
 }
 

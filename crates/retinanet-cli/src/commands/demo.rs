@@ -62,7 +62,9 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         return Ok(Status::DoneWithFailures);
     }
 
-    let evaluation = evaluate(&outcome.detector, &*test, &mut |_| ())?;
+    let Some(evaluation) = evaluate(&outcome.detector, &*test, &mut |_| interrupt.flow())? else {
+        return Ok(Status::DoneWithFailures);
+    };
     crate::out!("\nOn {} images that it has not seen:\n\n{}\n", test.len(), table::metrics(&evaluation.metrics))?;
     let sheet = args.output.join("detections.png");
     pictures::write(&sheet, &pictures::contact_sheet(&outcome.detector, &*test, 9, 0.3)?)?;

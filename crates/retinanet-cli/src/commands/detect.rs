@@ -2,7 +2,7 @@
 
 use crate::args::DetectArgs;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, pictures, progress};
+use crate::{Status, data, pictures, progress, table};
 use anyhow::Context;
 use retinanet::Detector;
 use retinanet_anchors::{Detection, ImageSize};
@@ -85,8 +85,8 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
         let seconds = start.elapsed().as_secs_f64();
         let written = if args.no_pictures { String::new() } else { format!("; pictures in {}", args.output.display()) };
         crate::out!(
-            "{} images in {seconds:.1} s, {:.2} images/s{written}",
-            images.len(),
+            "{} in {seconds:.1} s, {:.2} images/s{written}",
+            table::count(images.len(), "image", "images"),
             images.len() as f64 / seconds.max(1e-9)
         )?;
     }

@@ -2,6 +2,7 @@
 
 use crate::args::EvalArgs;
 use crate::commands::score::summary_json;
+use crate::interrupt::Interrupt;
 use crate::{Status, data, progress, table};
 use anyhow::Context;
 use retinanet::{Detector, evaluate};
@@ -12,11 +13,24 @@ use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     let detector = Detector::load(&args.model)?;
+    let interrupt = Interrupt::listen("interrupted: finishing this image")?;
     let dataset = data::open(&args.data, &args.split)?;
     let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());
     let start = Instant::now();
-    let evaluation = evaluate(&detector, &dataset, &mut |done| bar.set_position(done as u64))?;
+    let mut images_done = 0;
+    let evaluation = evaluate(&detector, &dataset, &mut |done| {
+        images_done = done;
+        bar.set_position(done as u64);
+        interrupt.flow()
+    })?;
     bar.finish_and_clear();
+    let Some(evaluation) = evaluation else {
+        eprintln!(
+            "interrupted: no score, as {images_done} of {} were looked at",
+            table::count(dataset.len(), "image", "images")
+        );
+        return Ok(Status::DoneWithFailures);
+    };
     let seconds = start.elapsed().as_secs_f64();
 
     if let Some(path) = &args.detections {
@@ -36,8 +50,8 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     } else {
         crate::out!("{}", table::metrics(&evaluation.metrics))?;
         crate::out!(
-            "\n{} images in {seconds:.1} s, {:.1} images/s",
-            dataset.len(),
+            "\n{} in {seconds:.1} s, {:.1} images/s",
+            table::count(dataset.len(), "image", "images"),
             dataset.len() as f64 / seconds.max(1e-9)
         )?;
     }

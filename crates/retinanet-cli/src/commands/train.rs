@@ -96,6 +96,11 @@ pub(crate) fn watch(training: &Training, model: retinanet::Model, interrupt: &In
                     bar.inc(1);
                 }
             }
+            Event::Validating { images } => {
+                if let Some(bar) = &bar {
+                    bar.set_message(format!("validating, image {images}"));
+                }
+            }
             Event::Validation { epoch, evaluation } => curves.ap.push((epoch as f64, evaluation.metrics.summary.ap)),
             Event::Epoch(epoch) => {
                 let ap = epoch.ap.map_or(String::new(), |ap| format!("  AP {}", table::score(ap)));

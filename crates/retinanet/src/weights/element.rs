@@ -1,7 +1,7 @@
 //! Elements of a stored tensor, and their conversion to f32.
 
 use super::error::Fault;
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use half::{bf16, f16};
 
 /// How a file stores an element, little endian.
@@ -42,7 +42,8 @@ fn each<const SIZE: usize>(bytes: &[u8], convert: impl Fn([u8; SIZE]) -> f32) ->
     bytes.as_chunks().0.iter().map(|chunk| convert(*chunk)).collect()
 }
 
-/// A tensor on the CPU.
+/// A tensor on the CPU, made as a variable: a network takes it over as it is, where it would copy any other tensor.
 pub(super) fn tensor(name: &str, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, Fault> {
-    Tensor::from_vec(values, shape, &Device::Cpu).map_err(|source| Fault::Tensor { name: name.to_owned(), source })
+    let variable = Var::from_vec(values, shape, &Device::Cpu);
+    variable.map(Var::into_inner).map_err(|source| Fault::Tensor { name: name.to_owned(), source })
 }

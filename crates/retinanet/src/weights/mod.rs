@@ -46,14 +46,13 @@ use std::path::Path;
 /// The contents of a weight file.
 #[derive(Clone, Debug)]
 pub struct WeightFile {
-    /// The tensors by name, f32 on the CPU.
+    /// The tensors by name, f32 on the CPU. They are candle variables: [`Model::with_tensors`](crate::Model::with_tensors)
+    /// takes them over without a copy, so that training changes them in place.
     pub tensors: BTreeMap<String, Tensor>,
     /// The layers that the file stores as 8-bit integers; `tensors` holds what these stand for.
     pub quantization: Option<QuantizationTable>,
     /// What a safetensors file says of itself; empty for torch files.
     pub metadata: BTreeMap<String, String>,
-    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
-    pub sha256: String,
 }
 
 /// Reads a safetensors file or what `torch.save` wrote, recognised by its first bytes.
@@ -87,9 +86,8 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
         return Err(Fault::malformed("weight file", "a file", found));
     }
     let mut file = File::open(path)?;
-    let (sha256, file_len) = digest(&mut file)?;
+    let file_len = file.metadata()?.len();
     let mut head = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
     (&mut file).take(HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
 
@@ -110,27 +108,35 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
     };
     let text = metadata.get(quantized::METADATA_KEY);
     let quantization = text.map(|text| quantized::restore(&mut tensors, integers, text)).transpose()?;
-    Ok(WeightFile { tensors, quantization, metadata, sha256 })
+    Ok(WeightFile { tensors, quantization, metadata })
 }
 
-/// SHA-256 and length, in one pass over the file in small pieces.
-fn digest(file: &mut File) -> Result<(String, u64), Fault> {
+/// SHA-256 of a file, 64 lower-case hexadecimal digits: what [`is_torchvision_coco_v1`] and
+/// [`is_torchvision_v2_coco_v1`] know a file by.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256(path: &Path) -> Result<String, WeightsError> {
+    digest(path).map_err(|fault| fault.in_file(path))
+}
+
+/// In one pass over the file in small pieces.
+fn digest(path: &Path) -> Result<String, Fault> {
+    let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
-    let mut file_len = 0;
     loop {
         let count = file.read(&mut buffer)?;
         if count == 0 {
             break;
         }
         hasher.update(&buffer[..count]);
-        file_len += count as u64;
     }
     let mut text = String::with_capacity(64);
     for byte in hasher.finalize() {
         write!(text, "{byte:02x}").expect("writing to a string does not fail");
     }
-    Ok((text, file_len))
+    Ok(text)
 }
 
 /// Bytes that tell the formats apart.

@@ -2,7 +2,7 @@
 
 /// Whether this is torchvision's `retinanet_resnet50_fpn_coco-eeacb38b.pth`, whose batch norms want an epsilon of 0.
 ///
-/// `sha256` is [`WeightFile::sha256`](super::WeightFile::sha256). torchvision puts the first eight digits into the
+/// `sha256` is that of [`sha256`](super::sha256()). torchvision puts the first eight digits into the
 /// file's name.
 ///
 /// Source: torchvision, `models/detection/retinanet.py`, `overwrite_eps(model, 0.0)`.

@@ -36,7 +36,8 @@ pub(super) fn read(file: &mut File, file_len: u64) -> Result<Contents, Fault> {
     let mut length = [0; LENGTH_LEN as usize];
     file.read_exact(&mut length)?;
     let header_len = u64::from_le_bytes(length);
-    let rest = file_len - LENGTH_LEN;
+    // The file may have changed since its length was asked for.
+    let rest = file_len.saturating_sub(LENGTH_LEN);
     if header_len > rest {
         return Err(Fault::malformed(
             "header",

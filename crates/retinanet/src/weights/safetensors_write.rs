@@ -133,6 +133,8 @@ fn write_entries(
     // The data begins at a multiple of 8 bytes, as the format asks.
     header.resize(header.len().next_multiple_of(LENGTH_LEN as usize), b' ');
 
+    // A checkpoint is large: what an earlier run, killed while it saved, has left beside it is not kept for ever.
+    retinanet_annotations::remove_abandoned(path);
     let mut failed = None;
     let written = retinanet_annotations::write_atomically(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;

@@ -2,7 +2,7 @@
 
 use super::{flat, read_bytes, tensor};
 use candle_core::{DType, Device, Tensor};
-use retinanet::weights::{WeightsError, read, write};
+use retinanet::weights::{WeightsError, read, sha256, write};
 use std::collections::BTreeMap;
 
 fn contents() -> (BTreeMap<String, Tensor>, BTreeMap<String, String>) {
@@ -29,6 +29,8 @@ fn written_files_are_read_again() {
     assert_eq!(file.tensors.keys().collect::<Vec<_>>(), tensors.keys().collect::<Vec<_>>());
     for (name, tensor) in &tensors {
         assert_eq!(file.tensors[name].dims(), tensor.dims(), "{name}");
+        // What makes a network take it over without a copy.
+        assert!(file.tensors[name].is_variable(), "{name}");
         let bits = |tensor: &Tensor| flat(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert_eq!(bits(&file.tensors[name]), bits(tensor), "{name}");
     }
@@ -51,11 +53,24 @@ fn the_same_contents_give_the_same_bytes() {
 }
 
 #[test]
+fn writing_removes_what_a_killed_writer_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.safetensors");
+    std::fs::write(folder.path().join(".last.safetensors.4000000-3.tmp"), "half of a checkpoint").unwrap();
+    let (tensors, metadata) = contents();
+    write(&path, &tensors, &metadata).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(path.is_file());
+}
+
+#[test]
 fn the_hash_is_sha256() {
     // {"":{"dtype":"F32","shape":[],"data_offsets":[0,4]}} and four zero bytes; the digest is sha256sum's.
     let header = br#"{"":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
-    assert_eq!(read_bytes(&bytes).unwrap().sha256, DIGEST);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    assert_eq!(sha256(file.path()).unwrap(), DIGEST);
 }
 
 const DIGEST: &str = "bdcca1940771a0735de947eb5d472d5f924cab7b2fa6f69dcfe7b9e58e28a214";
