@@ -1,7 +1,7 @@
 //! A detector over a data set, and its score.
 
-use crate::detector::Detector;
 use crate::error::{Error, Result};
+use crate::plan::DetectionPlan;
 use retinanet_annotations::{Class, DetectionRecord};
 use retinanet_data::{Dataset, SampleError};
 use retinanet_eval::CocoMetrics;
@@ -20,15 +20,15 @@ pub struct Evaluation {
 /// Detects on every image and scores the whole; `on_image` is called after each with how many are done.
 ///
 /// # Errors
-/// The detector's classes are not the data set's, or a tensor operation fails.
-pub fn evaluate(detector: &Detector, dataset: &dyn Dataset, on_image: &mut dyn FnMut(usize)) -> Result<Evaluation> {
-    let category_ids = category_ids(&detector.classes, dataset.classes())?;
+/// The detector's classes are not the data set's, or the network cannot run on an image.
+pub fn evaluate(plan: &DetectionPlan, dataset: &dyn Dataset, on_image: &mut dyn FnMut(usize)) -> Result<Evaluation> {
+    let category_ids = category_ids(plan.classes(), dataset.classes())?;
     let images = &dataset.annotations().images;
     let (mut detections, mut failures) = (Vec::new(), Vec::new());
     for index in 0..dataset.len() {
         match dataset.sample(index) {
             Ok(sample) => {
-                let found = detector.detect(&sample.image)?;
+                let found = plan.detect(&sample.image)?;
                 detections.extend(found.iter().filter_map(|detection| {
                     let [x0, y0, x1, y1] = detection.bbox.to_array().map(f64::from);
                     Some(DetectionRecord {

@@ -7,6 +7,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::loss::DetectionLoss;
 use crate::model::Model;
 use crate::optim::{Optimizer, clip_gradients, gradient_norm};
+use crate::plan::InferenceOptions;
 use crate::targets::{GroundTruth, Targets};
 use retinanet_annotations::{Class, write_atomically};
 use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, SampleError};
@@ -190,7 +191,8 @@ impl Training {
             let is_due = (epoch + 1) % train.validate_every == 0 || epoch + 1 == train.epochs;
             let mut ap = None;
             if let Some(validation) = self.validation.as_ref().filter(|_| is_due) {
-                let evaluation = evaluate(&detector, &**validation, &mut |_| ())?;
+                let plan = detector.plan(&InferenceOptions::default())?;
+                let evaluation = evaluate(&plan, &**validation, &mut |_| ())?;
                 let score = evaluation.metrics.summary.ap;
                 ap = Some(score);
                 if best.is_none_or(|(best, _)| score > best) {
