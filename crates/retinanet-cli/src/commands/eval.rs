@@ -12,10 +12,12 @@ use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     let detector = Detector::load(&args.model)?;
+    let options = args.inference.options(&detector);
+    let plan = detector.into_plan(&options)?;
     let dataset = data::open(&args.data, &args.split)?;
     let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());
     let start = Instant::now();
-    let evaluation = evaluate(&detector, &dataset, &mut |done| bar.set_position(done as u64))?;
+    let evaluation = evaluate(&plan, &dataset, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
 

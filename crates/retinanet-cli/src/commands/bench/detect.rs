@@ -5,6 +5,7 @@ use super::subject::Subject;
 use super::{Measured, candidates, clock, dump};
 use crate::args::BenchArgs;
 use crate::commands::detect::list_inputs;
+use retinanet::InferenceOptions;
 use retinanet_anchors::Detection;
 use retinanet_data::{DecodeLimits, Image, decode_file};
 use serde_json::json;
@@ -28,13 +29,14 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
         details.insert("locations_per_image".to_owned(), json!(passing as f64 / images.len() as f64));
     }
 
+    let plan = detector.into_plan(&InferenceOptions::default())?;
     let (runs, detections) = clock::repeat(args.repeat, |clock| {
         let mut detections: Vec<Vec<Detection>> = Vec::with_capacity(images.len());
         for images in images.chunks(args.batch) {
             let views: Vec<_> = images.iter().map(Image::view).collect();
-            let batch = detector.config.preprocessing.batch(&views)?;
+            let batch = plan.config().preprocessing.batch(&views)?;
             clock.lap("preprocess");
-            detections.extend(detector.detect_prepared(&batch)?);
+            detections.extend(plan.detect_prepared(&batch)?);
             clock.lap("network and postprocess");
         }
         Ok(detections)
