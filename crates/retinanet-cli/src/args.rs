@@ -57,7 +57,7 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
         }
     }
 }

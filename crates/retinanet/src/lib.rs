@@ -46,11 +46,11 @@ pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradie
 pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
-pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use retinanet_anchors;
 pub use retinanet_ops::kernels::cpu::Isa;
 pub use retinanet_ops::kernels::cpu::inference::{Precision, Quantization};
 pub use retinanet_ops::network::plan::Output;
+pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{EpochSummary, Event, Outcome, Step, Training};

@@ -1,7 +1,8 @@
 //! 8-bit quantisation: calibration on a tiny network, the file, the simulation.
 
 use retinanet::{
-    Config, Detector, InferenceOptions, InitialWeights, Model, Pass, Precision, QuantizeOptions, Quantized, quantize, start,
+    Config, Detector, InferenceOptions, InitialWeights, Model, Pass, Precision, QuantizeOptions, Quantized, quantize,
+    start,
 };
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::Class;
