@@ -3,7 +3,7 @@
 mod bench;
 mod quantize;
 
-pub(crate) use bench::{BenchArgs, BenchMode};
+pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -98,13 +98,22 @@ pub(crate) struct Inference {
     pub(crate) dtype: Option<Dtype>,
 }
 
+impl Dtype {
+    /// As the engine calls it.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Int8 => Precision::Int8,
+        }
+    }
+}
+
 impl Inference {
     /// The options of a plan of this detector.
     pub(crate) fn options(&self, detector: &Detector) -> InferenceOptions {
         let precision = match self.dtype {
-            Some(Dtype::F32) => Precision::F32,
-            Some(Dtype::Bf16) => Precision::Bf16,
-            Some(Dtype::Int8) => Precision::Int8,
+            Some(dtype) => dtype.precision(),
             None if detector.quantization.is_some() => Precision::Int8,
             None => Precision::F32,
         };
