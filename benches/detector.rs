@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use retinanet::{Config, DetectionLoss, Detector, GroundTruth, Model, Optimizer, Targets};
+use retinanet::{Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Optimizer, Targets};
 use retinanet_anchors::{BBox, ImageSize};
 use retinanet_data::Image;
 
@@ -21,8 +21,9 @@ fn bench(c: &mut Criterion) {
         let pixels = (0..height * width * 3).map(|i| (i * 7 % 251) as u8).collect();
         let picture = Image { size: ImageSize::new(width, height), pixels };
         let detector = Detector::new(config, Vec::new(), model);
+        let plan = detector.into_plan(&InferenceOptions::default()).expect("a plan");
         group.bench_function(format!("detect_{preset}/{height}x{width}/f32"), |b| {
-            b.iter(|| detector.detect(&picture).expect("detections"))
+            b.iter(|| plan.detect(&picture).expect("detections"))
         });
     }
     for (preset, images, width, height) in [("small_r18", 4, 320, 256), ("torchvision_r50_v1", 2, 512, 512)] {

@@ -3,10 +3,11 @@
 mod bench;
 mod quantize;
 
-pub(crate) use bench::{BenchArgs, BenchMode};
+pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use retinanet::{Detector, InferenceOptions, Precision};
 use std::path::PathBuf;
 
 /// RetinaNet: train a detector on your images, run it, score it.
@@ -50,6 +51,15 @@ impl Command {
             Self::Score(_) | Self::Info(_) => None,
         }
     }
+
+    /// Whether the command trains a network.
+    pub(crate) fn trains(&self) -> bool {
+        match self {
+            Self::Train(_) | Self::Demo(_) => true,
+            Self::Bench(args) => args.mode == BenchMode::Train,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,6 +77,49 @@ pub(crate) struct Engine {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     pub(crate) device: DeviceArg,
+}
+
+/// What convolutions multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// Single precision
+    F32,
+    /// bfloat16, on processors with AVX512-BF16
+    Bf16,
+    /// 8 bits, of quantised models
+    Int8,
+}
+
+/// What every command that detects takes.
+#[derive(Debug, Args)]
+pub(crate) struct Inference {
+    /// What to multiply; int8 if the model is quantised, else f32, if not given
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+}
+
+impl Dtype {
+    /// As the engine calls it.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Int8 => Precision::Int8,
+        }
+    }
+}
+
+impl Inference {
+    /// The options of a plan of this detector.
+    pub(crate) fn options(&self, detector: &Detector) -> InferenceOptions {
+        let precision = match self.dtype {
+            Some(dtype) => dtype.precision(),
+            None if detector.quantization.is_some() => Precision::Int8,
+            None => Precision::F32,
+        };
+        // The threads are those of the process, set at its start.
+        InferenceOptions { precision, ..InferenceOptions::default() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +141,8 @@ pub(crate) struct DetectArgs {
     pub(crate) max_size: Option<usize>,
     #[command(flatten)]
     pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) inference: Inference,
     /// Folder for the annotated pictures
     #[arg(long, value_name = "DIR", default_value = "detections")]
     pub(crate) output: PathBuf,
@@ -157,6 +212,8 @@ pub(crate) struct EvalArgs {
     pub(crate) split: String,
     #[command(flatten)]
     pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) inference: Inference,
     /// Also write every detection to this file, in COCO's results form
     #[arg(long, value_name = "FILE")]
     pub(crate) detections: Option<PathBuf>,

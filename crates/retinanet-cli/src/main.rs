@@ -28,14 +28,6 @@ fn main() -> ExitCode {
     // here is bound by memory and as fast on one thread.
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
-    // A training step makes and drops hundreds of large tensors. By default each is given back to the kernel, and the next
-    // one is made of fresh pages, zeroed one fault at a time; this keeps the memory.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: no other thread runs yet; both are plain settings.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-    }
     // A reader that has seen enough (`retinanet info | head -1`) ends the program quietly, as it does any other.
     #[cfg(unix)]
     // SAFETY: no other thread runs yet, and the default action needs no handler.
@@ -43,6 +35,7 @@ fn main() -> ExitCode {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
     let cli = Cli::parse();
+    settle_memory(cli.command.trains());
     match run(cli) {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::DoneWithFailures) => ExitCode::from(1),
@@ -51,6 +44,27 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// How freed memory is kept or given back.
+///
+/// A training step makes and drops hundreds of large tensors. By default each is given back to the system, and the next one
+/// is made of fresh pages, zeroed one fault at a time: a training keeps the memory. Everything else gives large blocks back
+/// at once: the weights of a file are dropped once they are packed, before the feature maps take their room.
+fn settle_memory(trains: bool) {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no other thread runs yet; these are plain settings.
+    unsafe {
+        if trains {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        } else {
+            // Said once, so that it does not grow with the blocks that are freed, as it does by default.
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = trains;
 }
 
 /// The error and its causes, but those that the text before them already says.

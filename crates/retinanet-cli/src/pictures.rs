@@ -1,9 +1,9 @@
 //! Annotated pictures on disk.
 
 use anyhow::Context;
-use retinanet::Detector;
+use retinanet::DetectionPlan;
 use retinanet_anchors::Detection;
-use retinanet_annotations::write_atomically;
+use retinanet_annotations::{Class, write_atomically};
 use retinanet_data::{Dataset, Image};
 use retinanet_draw::{RgbImage, draw_detections, encode_jpeg, encode_png, grid, label_detections, picture_from_rgb};
 use std::path::Path;
@@ -12,13 +12,13 @@ use std::path::Path;
 pub(crate) fn annotate(
     image: &Image,
     detections: &[Detection],
-    detector: &Detector,
+    classes: &[Class],
     score_threshold: f32,
 ) -> anyhow::Result<RgbImage> {
     let mut picture = picture_from_rgb(image.size, image.pixels.clone())?;
     let shown: Vec<Detection> =
         detections.iter().filter(|detection| detection.score >= score_threshold).copied().collect();
-    let names: Vec<&str> = detector.classes.iter().map(|class| class.name.as_str()).collect();
+    let names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
     draw_detections(&mut picture, &label_detections(&shown, &names));
     Ok(picture)
 }
@@ -33,7 +33,7 @@ pub(crate) fn write(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
 
 /// Some pictures of a data set with what the detector finds, side by side; unreadable ones are left out.
 pub(crate) fn contact_sheet(
-    detector: &Detector,
+    plan: &DetectionPlan,
     dataset: &dyn Dataset,
     count: usize,
     score_threshold: f32,
@@ -43,7 +43,7 @@ pub(crate) fn contact_sheet(
     for i in 0..count {
         // Spread over the set: neighbours are often alike.
         let Ok(sample) = dataset.sample(i * dataset.len() / count) else { continue };
-        pictures.push(annotate(&sample.image, &detector.detect(&sample.image)?, detector, score_threshold)?);
+        pictures.push(annotate(&sample.image, &plan.detect(&sample.image)?, plan.classes(), score_threshold)?);
     }
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;
     Ok(grid(&pictures, columns.max(1), 4)?)

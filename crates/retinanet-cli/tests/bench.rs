@@ -48,7 +48,7 @@ fn check_times(document: &Value, stages: &[&str]) {
 #[test]
 fn every_mode_reports_times_stages_and_what_was_run() {
     let core = bench(&["--threads", "1", "--batch", "2"], 0);
-    check_times(&core, &["network"]);
+    check_times(&core, &["backbone", "fpn", "class_head", "box_head"]);
     for (key, expected) in [
         ("mode", Value::from("core")),
         ("model", "small_r18".into()),
@@ -56,12 +56,14 @@ fn every_mode_reports_times_stages_and_what_was_run() {
         ("height", 64.into()),
         ("width", 96.into()),
         ("batch", 2.into()),
+        ("dtype", "f32".into()),
         ("threads", 1.into()),
         ("repeat", 2.into()),
     ] {
         assert_eq!(core[key], expected, "{key}: {core}");
     }
-    check_times(&bench(&["--mode", "detect"], 0), &["preprocess", "network and postprocess"]);
+    let stages = ["preprocess", "backbone", "fpn", "class_head", "box_head", "post_process"];
+    check_times(&bench(&["--mode", "detect"], 0), &stages);
     check_times(&bench(&["--mode", "train"], 0), &["forward", "targets", "loss", "backward", "optimizer"]);
     let text = check(&[&["bench"], &TINY[..]].concat(), 0, "");
     let text = String::from_utf8_lossy(&text.stdout);
@@ -75,7 +77,38 @@ fn the_class_bias_is_moved_until_so_many_locations_pass() {
         let locations = found["locations_per_image"].as_f64().expect("a number");
         assert!((locations - f64::from(candidates)).abs() <= 1.0, "{found}");
         assert!(found["detections_per_image"].as_f64().expect("a number") > 0.0, "{found}");
+        let share = found["box_tower_share"].as_f64().expect("a number");
+        assert!(0.0 < share && share <= 1.0, "{found}");
+        assert_eq!(found["dense_min_ms"], Value::Null);
     }
+}
+
+#[test]
+fn sparse_and_dense_find_the_same_and_are_timed_in_turn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [sparse, dense] = ["sparse.safetensors", "dense.safetensors"].map(|name| folder.path().join(name));
+    let options = ["--mode", "detect", "--candidates", "3", "--size", "128x128"];
+    let options = [&TINY[..10], &TINY[12..], &options[..]].concat();
+    let run = |extra: &[&str]| {
+        let output = check(&[&["bench", "--json"], &options[..], extra].concat(), 0, "");
+        serde_json::from_slice::<Value>(&output.stdout).expect("one JSON document")
+    };
+    let beside = run(&["--beside-dense", "--dump", path(&sparse)]);
+    assert!(beside["dense_min_ms"].as_f64().is_some_and(|time| time > 0.0), "{beside}");
+    assert!(beside["box_tower_share"].as_f64().is_some_and(|share| share < 1.0), "{beside}");
+    assert_eq!(run(&["--dense", "--dump", path(&dense)])["box_tower_share"], 1.0);
+    assert_eq!(std::fs::read(sparse).expect("a file"), std::fs::read(dense).expect("a file"));
+}
+
+#[test]
+fn random_weights_are_quantised_and_the_layers_are_named() {
+    let found = bench(&["--dtype", "int8", "--isa", "portable"], 0);
+    assert_eq!((&found["dtype"], &found["isa"]), (&"int8".into(), &"portable".into()));
+    let layers = found["layers"].as_object().expect("an object");
+    let others = found["not_int8"].as_array().expect("a list");
+    let others_counted: u64 = ["f32", "bf16"].iter().filter_map(|name| layers.get(*name)?.as_u64()).sum();
+    assert!(layers["int8"].as_u64().is_some_and(|count| count > 10), "{found}");
+    assert_eq!(others.len() as u64, others_counted, "{found}");
 }
 
 #[test]
@@ -142,7 +175,11 @@ fn what_cannot_be_timed_says_why() {
     check(&["bench", "--model", "missing.safetensors"], 2, "missing.safetensors");
     check(&["bench", "--candidates", "5"], 2, "--candidates: expected --mode detect, found core");
     check(&["bench", "--mode", "train", "--dump", "x"], 2, "--dump: expected --mode core or detect, found train");
+    check(&["bench", "--mode", "train", "--dtype", "bf16"], 2, "--dtype: expected --mode core or detect, found train");
+    check(&["bench", "--dense"], 2, "--dense: expected --mode detect, found core");
     check(&["bench", "--mode", "detect", "--images", "missing.jpg"], 2, "--images: expected at least 1 image");
+    #[cfg(target_arch = "x86_64")]
+    check(&["bench", "--isa", "neon"], 2, "--isa: expected a set of this processor");
     let too_many = [&["bench"], &TINY[..], &["--mode", "detect", "--candidates", "100000"]].concat();
     check(&too_many, 2, "--candidates: expected 1 to");
 }

@@ -122,6 +122,13 @@ fn a_folder_with_flaws_trains_scores_and_detects() {
     let printed = String::from_utf8_lossy(&detect.stdout);
     assert!(printed.contains("a.bmp (64x64)") && printed.contains("\n1 image in "), "{printed}");
     check(&["info", path(&model)], 0, "");
+
+    // No model of a training is quantised; bf16 either runs or says what it needs.
+    let with_dtype = |dtype| ["detect", "--model", path(&model), "--no-pictures", "--dtype", dtype, path(&clean)];
+    check(&with_dtype("int8"), 2, "precision int8: expected a quantised model");
+    let has_bf16 = retinanet::Isa::detect().has_bf16_products();
+    check(&with_dtype("bf16"), if has_bf16 { 0 } else { 2 }, if has_bf16 { "" } else { "AVX512-BF16" });
+    check(&with_dtype("f64"), 2, "bf16");
 }
 
 #[test]

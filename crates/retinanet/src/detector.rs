@@ -109,34 +109,6 @@ impl Detector {
         Ok(())
     }
 
-    /// Detections of one picture, best first, in its own pixels.
-    ///
-    /// # Errors
-    /// A tensor operation fails.
-    pub fn detect(&self, image: &Image) -> Result<Vec<Detection>> {
-        Ok(self.detect_batch(&[image])?.pop().unwrap_or_default())
-    }
-
-    /// Detections of several pictures, which may differ in size, in one pass.
-    ///
-    /// # Errors
-    /// A tensor operation fails.
-    pub fn detect_batch(&self, images: &[&Image]) -> Result<Vec<Vec<Detection>>> {
-        if images.is_empty() {
-            return Ok(Vec::new());
-        }
-        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
-        self.detect_prepared(&self.config.preprocessing.batch(&views)?)
-    }
-
-    /// Detections of a prepared batch, in the pixels of the original pictures.
-    ///
-    /// # Errors
-    /// A tensor operation fails.
-    pub fn detect_prepared(&self, batch: &Batch) -> Result<Vec<Vec<Detection>>> {
-        self.detections(&self.model.predict(&batch_tensor(batch)?)?, batch)
-    }
-
     /// Predictions for images `[N, H, W, 3]` as the 8-bit network makes them, its rounding simulated in f32: slow, to compare
     /// with.
     ///

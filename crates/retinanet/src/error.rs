@@ -81,6 +81,22 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The network cannot be planned, or run on these images.
+    #[error(transparent)]
+    Plan(#[from] retinanet_ops::network::plan::PlanError),
+    /// The processor or the model cannot do what is asked for.
+    #[error("precision {precision}: expected {expected}, found {found}")]
+    Precision {
+        /// What was asked for.
+        precision: &'static str,
+        /// What it needs.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
+    /// The threads of a plan cannot be started.
+    #[error("threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

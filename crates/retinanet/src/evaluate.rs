@@ -1,7 +1,7 @@
 //! A detector over a data set, and its score.
 
-use crate::detector::Detector;
 use crate::error::{Error, Result};
+use crate::plan::DetectionPlan;
 use retinanet_annotations::{Class, DetectionRecord};
 use retinanet_data::{Dataset, SampleError};
 use retinanet_eval::CocoMetrics;
@@ -23,19 +23,19 @@ pub struct Evaluation {
 /// None if it breaks off: the score of a part would say nothing of the whole.
 ///
 /// # Errors
-/// The detector's classes are not the data set's, or a tensor operation fails.
+/// The detector's classes are not the data set's, or the network cannot run on an image.
 pub fn evaluate(
-    detector: &Detector,
+    plan: &DetectionPlan,
     dataset: &dyn Dataset,
     on_image: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<Evaluation>> {
-    let category_ids = category_ids(&detector.classes, dataset.classes())?;
+    let category_ids = category_ids(plan.classes(), dataset.classes())?;
     let images = &dataset.annotations().images;
     let (mut detections, mut failures) = (Vec::new(), Vec::new());
     for index in 0..dataset.len() {
         match dataset.sample(index) {
             Ok(sample) => {
-                let found = detector.detect(&sample.image)?;
+                let found = plan.detect(&sample.image)?;
                 detections.extend(found.iter().filter_map(|detection| {
                     let [x0, y0, x1, y1] = detection.bbox.to_array().map(f64::from);
                     Some(DetectionRecord {

@@ -4,12 +4,12 @@
 //! Detecting with a trained model:
 //!
 //! ```no_run
-//! use retinanet::Detector;
+//! use retinanet::{Detector, InferenceOptions};
 //! use retinanet_data::{DecodeLimits, decode_file};
 //!
-//! let detector = Detector::load("runs/cells/last.safetensors")?;
-//! for detection in detector.detect(&decode_file("cells.jpg".as_ref(), &DecodeLimits::default())?)? {
-//!     println!("{} {:.2} {:?}", detector.classes[detection.label].name, detection.score, detection.bbox);
+//! let plan = Detector::load("runs/cells/last.safetensors")?.into_plan(&InferenceOptions::default())?;
+//! for detection in plan.detect(&decode_file("cells.jpg".as_ref(), &DecodeLimits::default())?)? {
+//!     println!("{} {:.2} {:?}", plan.classes()[detection.label].name, detection.score, detection.bbox);
 //! }
 //! # Ok::<(), retinanet::Error>(())
 //! ```
@@ -27,6 +27,7 @@ mod initialize;
 mod loss;
 mod model;
 mod optim;
+mod plan;
 mod postprocess;
 mod quantization;
 mod start;
@@ -42,9 +43,13 @@ pub use evaluate::{Evaluation, evaluate};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
 pub use model::{Features, Model, Network, Predictions};
 pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
+pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
-pub use retinanet_ops::kernels::cpu::inference::Quantization;
+pub use retinanet_anchors;
+pub use retinanet_ops::kernels::cpu::Isa;
+pub use retinanet_ops::kernels::cpu::inference::{Precision, Quantization};
+pub use retinanet_ops::network::plan::Output;
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};

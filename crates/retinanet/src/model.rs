@@ -3,13 +3,18 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::initialize::initialize;
+use crate::plan::report;
 use crate::weights;
 use candle_core::Tensor;
-use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, LevelAnchors, Pyramid};
+use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, LevelAnchors, Pyramid, PyramidLevel};
 use retinanet_backbone::{Fpn, ResNet};
 use retinanet_head::{Head, HeadOutput};
+use retinanet_ops::network::plan::{Recorder, Value};
 use retinanet_ops::network::{ConvLayer, Engine, InferenceEngine, ParameterSpec, Parameters, TrainingEngine};
 use std::collections::BTreeMap;
+
+/// Red, green and blue.
+const IMAGE_CHANNELS: usize = 3;
 
 /// A RetinaNet.
 #[derive(Clone, Debug)]
@@ -103,6 +108,28 @@ impl Network {
     /// As [`anchors`](Self::anchors).
     pub fn level_anchors(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<LevelAnchors<'_>>> {
         Ok(self.anchor_generator.on_grids(padded, grids)?)
+    }
+
+    /// The levels of the pyramid, fine to coarse.
+    pub fn levels(&self) -> Vec<PyramidLevel> {
+        self.fpn.levels()
+    }
+
+    /// A.
+    pub fn anchors_per_location(&self) -> usize {
+        self.anchor_generator.anchors_per_location()
+    }
+
+    /// Writes down what [`Self::forward`] does, by part.
+    pub(crate) fn record(&self) -> candle_core::Result<(Recorder, HeadOutput<Value>)> {
+        let (mut recorder, images) = Recorder::new(IMAGE_CHANNELS);
+        recorder.begin_part(report::BACKBONE);
+        let stages = self.backbone.forward(&mut recorder, &images)?;
+        recorder.begin_part(report::FPN);
+        let pyramid = self.fpn.forward(&mut recorder, &stages)?;
+        recorder.begin_part(report::HEAD);
+        let output = self.head.forward(&mut recorder, &pyramid)?;
+        Ok((recorder, output))
     }
 
     /// Every layer, backbone first.

@@ -7,6 +7,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::loss::DetectionLoss;
 use crate::model::Model;
 use crate::optim::{Optimizer, clip_gradients, gradient_norm};
+use crate::plan::InferenceOptions;
 use crate::targets::{GroundTruth, Targets};
 use retinanet_annotations::{Class, write_atomically};
 use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, SampleError};
@@ -195,8 +196,8 @@ impl Training {
             let is_due = (epoch + 1) % train.validate_every == 0 || epoch + 1 == train.epochs;
             let mut ap = None;
             if let Some(validation) = self.validation.as_ref().filter(|_| is_due) {
-                let evaluation =
-                    evaluate(&detector, &**validation, &mut |images| on_event(Event::Validating { images }))?;
+                let plan = detector.plan(&InferenceOptions::default())?;
+                let evaluation = evaluate(&plan, &**validation, &mut |images| on_event(Event::Validating { images }))?;
                 interrupted |= evaluation.is_none();
                 if let Some(evaluation) = evaluation {
                     let score = evaluation.metrics.summary.ap;

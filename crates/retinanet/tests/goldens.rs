@@ -6,11 +6,12 @@
 //! element of X flattened in torch's order, step = max(1, count / n).
 
 use candle_core::{DType, Device, Tensor};
-use retinanet::{Config, DetectionLoss, Detector, GroundTruth, Model, Network, Targets};
+use retinanet::{Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Network, Output, Targets};
 use retinanet_anchors::{BBox, Detection, ImageSize, Pyramid};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, BatchImage, FloatImage};
 use retinanet_ops::network::InferenceEngine;
+use retinanet_ops::network::plan::{Plan, PlanOptions, Recorder, Value as PlanValue};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -245,7 +246,9 @@ fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Ba
     let left: Vec<f32> = anchors.iter().map(|anchor| anchor.x0).step_by((anchors.len() / 2048).max(1)).collect();
     assert_eq!(left, golden.floats("anchors_samples"));
 
-    let detections = detector.detect_prepared(batch).expect("detections");
+    check_plan(case, golden, detector, batch, &pixels);
+    let plan = detector.plan(&InferenceOptions::default()).expect("a plan");
+    let detections = plan.detect_prepared(batch).expect("detections");
     for (k, found) in detections.iter().enumerate() {
         let (boxes, scores) =
             (golden.boxes(&format!("detections{k}_boxes")), golden.floats(&format!("detections{k}_scores")));
@@ -266,6 +269,47 @@ fn check_inference(case: &Case, golden: &Golden, detector: &Detector, batch: &Ba
             });
             free[twin] = false;
         }
+    }
+}
+
+/// The same numbers from a plan: stages, levels, logits and deltas.
+fn check_plan(case: &Case, golden: &Golden, detector: &Detector, batch: &Batch, pixels: &Tensor) {
+    let model = &detector.model;
+    let (mut recorder, input) = Recorder::new(3);
+    let features = model.network.features(&mut recorder, &input).expect("features");
+    let stages = features.stages.iter().skip(1).map(|(level, &value)| (format!("c{}", level.number()), value));
+    let levels = features.pyramid.iter().map(|(level, &value)| (format!("p{}", level.number()), value));
+    let (names, values): (Vec<String>, Vec<PlanValue>) = stages.chain(levels).unzip();
+    let plan = Plan::new(&recorder, &values, &[], &model.parameters, &PlanOptions::default()).expect("a plan");
+    let mut session = plan.session();
+    let ImageSize { width, height } = batch.padded;
+    session.resize(&vec![(height, width); batch.images.len()]).expect("a layout");
+    for (image_idx, pixels) in batch.pixels.chunks_exact(height * width * 3).enumerate() {
+        session.input_mut(image_idx).copy_from_slice(pixels);
+    }
+    session.run_first();
+    for (output_idx, name) in names.iter().enumerate() {
+        let mut values = Vec::new();
+        for image_idx in 0..batch.images.len() {
+            let Output { height, width, values: numbers } = session.first_output(output_idx, image_idx);
+            let shape = (1, height, width, numbers.len() / (height * width));
+            values.extend(nchw(&Tensor::from_slice(numbers, shape, &Device::Cpu).expect("a feature map")));
+        }
+        check(&format!("{} plan {name}", case.name), &values, &golden.floats(&format!("{name}_samples")), 2048, 1e-4);
+    }
+
+    let plan = detector.plan(&InferenceOptions::default()).expect("a plan");
+    let predictions = plan.predict(pixels).expect("predictions");
+    for (what, levels, n) in
+        [("class_logits", &predictions.class_logits, 8192), ("box_deltas", &predictions.box_deltas, 4096)]
+    {
+        check(
+            &format!("{} plan {what}", case.name),
+            &joined(levels),
+            &golden.floats(&format!("{what}_samples")),
+            n,
+            1e-4,
+        );
     }
 }
 

@@ -1,6 +1,9 @@
 //! 8-bit quantisation: calibration on a tiny network, the file, the simulation.
 
-use retinanet::{Config, Detector, InitialWeights, Model, Pass, QuantizeOptions, Quantized, quantize, start};
+use retinanet::{
+    Config, Detector, InferenceOptions, InitialWeights, Model, Pass, Precision, QuantizeOptions, Quantized, quantize,
+    start,
+};
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::Class;
 use retinanet_data::Image;
@@ -131,6 +134,11 @@ fn a_saved_model_is_small_and_comes_back_whole() {
             assert!(size("int8") < 0.27 * size("f32"), "{} of {}", size("int8"), size("f32"));
         }
         let picture = image(9);
+        for precision in [Precision::F32, Precision::Int8] {
+            let options = InferenceOptions { precision, ..InferenceOptions::default() };
+            let detect = |detector: &Detector| detector.plan(&options).unwrap().detect(&picture).unwrap();
+            assert_eq!(detect(&found), detect(&loaded));
+        }
         assert_eq!(found.detect_simulated(&picture).unwrap(), loaded.detect_simulated(&picture).unwrap());
     }
 }

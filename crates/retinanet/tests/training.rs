@@ -1,6 +1,6 @@
 //! Training from end to end: a tiny network learns two images, bad samples are survived, checkpoints come back whole.
 
-use retinanet::{Config, Detector, Event, InitialWeights, Training, evaluate, start};
+use retinanet::{Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start};
 use retinanet_anchors::{BBox, ImageSize};
 use retinanet_annotations::{AnnotatedImage, Annotation, AnnotationSet, Class};
 use retinanet_data::{Dataset, Image, Sample, SampleError};
@@ -121,7 +121,8 @@ fn a_tiny_network_learns_two_images_and_comes_back_from_its_file() -> Result<(),
     assert_eq!(losses.len(), 120);
     assert!(losses[119] < 0.2 * losses[0], "loss went from {} to {}", losses[0], losses[119]);
 
-    let evaluation = evaluate(&outcome.detector, &squares(), &mut |_| ControlFlow::Continue(()))?;
+    let plan = outcome.detector.plan(&InferenceOptions::default())?;
+    let evaluation = evaluate(&plan, &squares(), &mut |_| ControlFlow::Continue(()))?;
     let evaluation = evaluation.expect("not interrupted");
     let summary = &evaluation.metrics.summary;
     assert!(summary.ap50 > 0.99 && summary.ap > 0.6, "AP50 {} AP {}", summary.ap50, summary.ap);
@@ -129,9 +130,9 @@ fn a_tiny_network_learns_two_images_and_comes_back_from_its_file() -> Result<(),
     // The file alone is enough to detect with, to the bit.
     let loaded = Detector::load(folder.path().join("last.safetensors"))?;
     let image = squares().sample(0)?.image;
-    assert_eq!(loaded.detect(&image)?, outcome.detector.detect(&image)?);
     assert_eq!(loaded.classes[1], Class { category_id: 11, name: "dark".to_owned() });
     assert_eq!(loaded.config, outcome.detector.config);
+    assert_eq!(loaded.into_plan(&InferenceOptions::default())?.detect(&image)?, plan.detect(&image)?);
     Ok(())
 }
 

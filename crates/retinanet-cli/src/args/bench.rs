@@ -1,7 +1,8 @@
 //! The arguments of `retinanet bench`.
 
-use super::Engine;
+use super::{Engine, Inference};
 use clap::{Args, ValueEnum};
+use retinanet::Isa;
 use retinanet_anchors::ImageSize;
 use std::path::PathBuf;
 
@@ -27,6 +28,48 @@ impl BenchMode {
     }
 }
 
+/// An instruction set, by the name that it is given with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsaArg {
+    /// What every processor has
+    Portable,
+    /// AVX2 with fused multiply-add
+    Avx2,
+    /// AVX-512
+    Avx512,
+    /// NEON, of 64-bit ARM
+    Neon,
+}
+
+impl IsaArg {
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
+
+    /// As the engine calls it.
+    pub(crate) fn isa(self) -> Isa {
+        match self {
+            Self::Portable => Isa::Portable,
+            Self::Avx2 => Isa::Avx2,
+            Self::Avx512 => Isa::Avx512,
+            Self::Neon => Isa::Neon,
+        }
+    }
+
+    /// As it is given.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// The widest set of this processor.
+    pub(crate) fn detect() -> Self {
+        Self::ALL.into_iter().find(|isa| isa.isa() == Isa::detect()).unwrap_or(Self::Portable)
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct BenchArgs {
@@ -49,6 +92,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) batch: usize,
     #[command(flatten)]
+    pub(crate) inference: Inference,
+    /// Instruction set; the widest of this processor if not given
+    #[arg(long, value_enum)]
+    pub(crate) isa: Option<IsaArg>,
+    #[command(flatten)]
     pub(crate) engine: Engine,
     /// Timed runs, after one that is not
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -59,6 +107,12 @@ pub(crate) struct BenchArgs {
     /// detect: first move the class bias so that about N locations an image pass the score threshold
     #[arg(long, value_name = "N")]
     pub(crate) candidates: Option<usize>,
+    /// detect: evaluate the box subnet everywhere, not only where a class score passes
+    #[arg(long)]
+    pub(crate) dense: bool,
+    /// detect: also time that, in turn with the other
+    #[arg(long, conflicts_with = "dense")]
+    pub(crate) beside_dense: bool,
     /// Write what a timed run gave to this safetensors file
     #[arg(long, value_name = "FILE")]
     pub(crate) dump: Option<PathBuf>,
@@ -72,8 +126,13 @@ pub(crate) struct BenchArgs {
 
 const AFTER_HELP: &str = "\
 Times are of a whole run: one batch, or, with --images, all of the images. The
-stages are medians. Peak memory is that of the process since its start, as the
-system accounts it.
+stages are medians, summed over the images of a run. Peak memory is that of the
+process since its start, as the system accounts it.
+
+A network with random weights is quantised for --dtype int8 on the images that
+it is timed on, or on random ones. --candidates ranks the best logits of all
+locations of the images, and moves the bias so that the N best an image pass;
+box_tower_share is the share of the box subnet's multiplications that are made.
 
 With --dump, core writes `images`, `class_logits.p3`.. and `box_deltas.p3`..;
 detect writes `boxes.0`, `scores.0`, `labels.0`, `boxes.1`.. an image.";

@@ -5,7 +5,7 @@ use crate::commands::train::watch;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, pictures, table};
 use anyhow::Context;
-use retinanet::{Config, InitialWeights, Training, evaluate, start};
+use retinanet::{Config, InferenceOptions, InitialWeights, Training, evaluate, start};
 use retinanet_anchors::ImageSize;
 use retinanet_data::{GeneratedConfig, GeneratedDataset};
 use std::time::Instant;
@@ -62,15 +62,16 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         return Ok(Status::DoneWithFailures);
     }
 
-    let Some(evaluation) = evaluate(&outcome.detector, &*test, &mut |_| interrupt.flow())? else {
+    let plan = outcome.detector.into_plan(&InferenceOptions::default())?;
+    let Some(evaluation) = evaluate(&plan, &*test, &mut |_| interrupt.flow())? else {
         return Ok(Status::DoneWithFailures);
     };
     crate::out!("\nOn {} images that it has not seen:\n\n{}\n", test.len(), table::metrics(&evaluation.metrics))?;
     let sheet = args.output.join("detections.png");
-    pictures::write(&sheet, &pictures::contact_sheet(&outcome.detector, &*test, 9, 0.3)?)?;
+    pictures::write(&sheet, &pictures::contact_sheet(&plan, &*test, 9, 0.3)?)?;
     let example = args.output.join("example.png");
     let sample = test.sample(0).context("a generated image cannot fail")?;
-    pictures::write(&example, &pictures::annotate(&sample.image, &[], &outcome.detector, 0.3)?)?;
+    pictures::write(&example, &pictures::annotate(&sample.image, &[], plan.classes(), 0.3)?)?;
 
     crate::out!("It took {:.0} s. Written:", begin.elapsed().as_secs_f64())?;
     crate::out!("  {}  what it finds in nine of them", sheet.display())?;

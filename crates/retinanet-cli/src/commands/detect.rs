@@ -4,8 +4,9 @@ use crate::args::DetectArgs;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, pictures, progress, table};
 use anyhow::Context;
-use retinanet::Detector;
+use retinanet::{DetectionPlan, Detector};
 use retinanet_anchors::{Detection, ImageSize};
+use retinanet_annotations::Class;
 use retinanet_data::{DecodeLimits, decode_file};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,8 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     )?;
     let mut detector = load(model)?;
     configure(&mut detector, args)?;
+    let options = args.inference.options(&detector);
+    let plan = detector.into_plan(&options)?;
     let interrupt = Interrupt::listen("interrupted: finishing this image")?;
 
     let (inputs, mut errors) = list_inputs(&args.inputs);
@@ -66,12 +69,12 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
         if interrupt.is_set() {
             break;
         }
-        match detect(&detector, path, targets.get(i).map(PathBuf::as_path), args) {
+        match detect(&plan, path, targets.get(i).map(PathBuf::as_path), args) {
             Ok((size, detections)) => {
                 if !args.json {
-                    bar.suspend(|| crate::out!("{}", line(path, size, &detections, &detector, args)))?;
+                    bar.suspend(|| crate::out!("{}", line(path, size, &detections, plan.classes(), args)))?;
                 }
-                images.push(entry(path, size, &detections, &detector));
+                images.push(entry(path, size, &detections, plan.classes()));
             }
             Err(error) => errors.push(ErrorEntry { path: path.display().to_string(), error: crate::message(&error) }),
         }
@@ -177,38 +180,37 @@ fn picture_paths(inputs: &[PathBuf], output: &Path) -> Vec<PathBuf> {
 }
 
 fn detect(
-    detector: &Detector,
+    plan: &DetectionPlan,
     path: &Path,
     picture: Option<&Path>,
     args: &DetectArgs,
 ) -> anyhow::Result<(ImageSize, Vec<Detection>)> {
     let image = decode_file(path, &DecodeLimits::default())?;
-    let detections = detector.detect(&image)?;
+    let detections = plan.detect(&image)?;
     if let Some(target) = picture {
         let is_source = target.exists() && std::fs::canonicalize(target)? == std::fs::canonicalize(path)?;
         anyhow::ensure!(!is_source, "{}: its picture would replace it; give another --output", path.display());
         let threshold = args.score_threshold.unwrap_or(PICTURE_THRESHOLD);
-        pictures::write(target, &pictures::annotate(&image, &detections, detector, threshold)?)?;
+        pictures::write(target, &pictures::annotate(&image, &detections, plan.classes(), threshold)?)?;
     }
     Ok((image.size, detections))
 }
 
 /// What a person reads of an image: how many of each class, at the picture's threshold.
-fn line(path: &Path, size: ImageSize, detections: &[Detection], detector: &Detector, args: &DetectArgs) -> String {
+fn line(path: &Path, size: ImageSize, detections: &[Detection], classes: &[Class], args: &DetectArgs) -> String {
     let threshold = args.score_threshold.unwrap_or(PICTURE_THRESHOLD);
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for detection in detections.iter().filter(|detection| detection.score >= threshold) {
         *counts.entry(detection.label).or_default() += 1;
     }
-    let counts: Vec<String> =
-        counts.iter().map(|(&label, count)| format!("{count} {}", detector.classes[label].name)).collect();
+    let counts: Vec<String> = counts.iter().map(|(&label, count)| format!("{count} {}", classes[label].name)).collect();
     let found = if counts.is_empty() { format!("nothing above {threshold}") } else { counts.join(", ") };
     format!("{} ({size}): {found}", path.display())
 }
 
-fn entry(path: &Path, size: ImageSize, detections: &[Detection], detector: &Detector) -> ImageEntry {
+fn entry(path: &Path, size: ImageSize, detections: &[Detection], classes: &[Class]) -> ImageEntry {
     let detection = |detection: &Detection| {
-        let class = &detector.classes[detection.label];
+        let class = &classes[detection.label];
         DetectionEntry {
             r#box: detection.bbox.to_array(),
             category_id: class.category_id,

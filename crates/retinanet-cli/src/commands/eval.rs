@@ -13,12 +13,14 @@ use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     let detector = Detector::load(&args.model)?;
+    let options = args.inference.options(&detector);
+    let plan = detector.into_plan(&options)?;
     let interrupt = Interrupt::listen("interrupted: finishing this image")?;
     let dataset = data::open(&args.data, &args.split)?;
     let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());
     let start = Instant::now();
     let mut images_done = 0;
-    let evaluation = evaluate(&detector, &dataset, &mut |done| {
+    let evaluation = evaluate(&plan, &dataset, &mut |done| {
         images_done = done;
         bar.set_position(done as u64);
         interrupt.flow()

@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::{Status, data, pictures, progress, table};
 use anyhow::Context;
 use indicatif::ProgressBar;
-use retinanet::{Config, Event, InitialWeights, Outcome, Step, Training, start};
+use retinanet::{Config, Event, InferenceOptions, InitialWeights, Outcome, Step, Training, start};
 use retinanet_anchors::ImageSize;
 use retinanet_draw::{Plot, Series, line_plot};
 use std::io::IsTerminal;
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let outcome = watch(&training, start.model, &interrupt)?;
     let sheet = args.output.join("detections.png");
     if !outcome.interrupted {
-        pictures::write(&sheet, &pictures::contact_sheet(&outcome.detector, &*shown, 9, 0.3)?)?;
+        let plan = outcome.detector.into_plan(&InferenceOptions::default())?;
+        pictures::write(&sheet, &pictures::contact_sheet(&plan, &*shown, 9, 0.3)?)?;
     }
     let model = args.output.join("last.safetensors");
     crate::out!("model: {}", model.display())?;

@@ -1,7 +1,12 @@
 //! A small network with everything that a RetinaNet has.
 
 use candle_core::{Device, Result, Tensor};
-use retinanet_ops::network::{ConvLayer, Engine, NormKind, Parameters};
+use retinanet_ops::kernels::cpu::inference::{Precision, Quantization};
+use retinanet_ops::network::plan::{Plan, PlanOptions, Recorder, Session};
+use retinanet_ops::network::{
+    ConvLayer, Engine, InferenceEngine, NormKind, Parameters, QuantizationTable, QuantizedLayer,
+};
+use std::collections::BTreeMap;
 
 /// Two stages with a residual block, a top-down step, and two subnets that serve three levels.
 pub(crate) struct Network {
@@ -12,6 +17,45 @@ pub(crate) struct Network {
     extra: ConvLayer,
     pub(crate) class: Vec<ConvLayer>,
     pub(crate) boxes: Vec<ConvLayer>,
+}
+
+/// Runs a network and keeps the smallest and largest number that each layer reads.
+struct Observer<'a> {
+    engine: InferenceEngine<'a>,
+    ranges: BTreeMap<String, (f32, f32)>,
+}
+
+impl Observer<'_> {
+    fn observe(&mut self, name: &str, x: &Tensor) -> Result<()> {
+        let (min, max) = self.ranges.entry(name.to_owned()).or_default();
+        for value in x.flatten_all()?.to_vec1::<f32>()? {
+            (*min, *max) = (min.min(value), max.max(value));
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Observer<'_> {
+    type Value = Tensor;
+
+    fn conv(&mut self, layer: &ConvLayer, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        self.observe(&layer.name, x)?;
+        let y = self.engine.conv(layer, x, residual)?;
+        self.observe(&format!("{} output", layer.name), &y)?;
+        Ok(y)
+    }
+
+    fn max_pool(&mut self, x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+        self.engine.max_pool(x, kernel, stride, padding)
+    }
+
+    fn upsample_add(&mut self, coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
+        self.engine.upsample_add(coarse, fine)
+    }
+
+    fn relu(&mut self, x: &Tensor) -> Result<Tensor> {
+        self.engine.relu(x)
+    }
 }
 
 /// Channels of the pyramid; odd, so that pixels are padded in some storages.
@@ -71,6 +115,37 @@ impl Network {
         backbone.into_iter().chain(&self.laterals).chain([&self.extra]).chain(&self.class).chain(&self.boxes)
     }
 
+    /// 8 bits for every layer whose name passes, in the ranges that some images have.
+    pub(crate) fn quantization(&self, passes: impl Fn(&str) -> bool) -> QuantizationTable {
+        let parameters = self.parameters();
+        let mut observer = Observer { engine: InferenceEngine::new(&parameters), ranges: BTreeMap::new() };
+        for seed in 0..3 {
+            let pixels = Tensor::from_vec(image((75, 96), seed), (1, 75, 96, 3), &Device::Cpu).expect("an image");
+            self.forward(&mut observer, &pixels).expect("outputs");
+        }
+        let quantization = |name: &str| {
+            let &(min, max) = &observer.ranges[name];
+            if min < 0.0 {
+                Quantization { scale: max.max(-min) / 127.0, zero_point: 128 }
+            } else {
+                Quantization { scale: max / 255.0, zero_point: 0 }
+            }
+        };
+        let layer = |layer: &ConvLayer| {
+            let output = (layer.name == "shortcut").then(|| quantization("shortcut output"));
+            let layer_ranges = QuantizedLayer { input: quantization(&layer.name), output, weight_scale: Vec::new() };
+            (layer.name.clone(), layer_ranges)
+        };
+        QuantizationTable { layers: self.layers().filter(|layer| passes(&layer.name)).map(layer).collect() }
+    }
+
+    pub(crate) fn plan(&self, precision: Precision, quantization: Option<&QuantizationTable>) -> Plan {
+        let (mut recorder, image) = Recorder::new(3);
+        let [class, boxes] = self.forward(&mut recorder, &image).expect("a network");
+        let options = PlanOptions { precision, quantization, ..PlanOptions::default() };
+        Plan::new(&recorder, &class, &boxes, &self.parameters(), &options).expect("a plan")
+    }
+
     /// Weights that keep the activations at about 1.
     pub(crate) fn parameters(&self) -> Parameters {
         let tensor = |(seed, spec): (usize, retinanet_ops::network::ParameterSpec)| {
@@ -99,4 +174,35 @@ pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// An image of this size, the same for the same seed.
+pub(crate) fn image((height, width): (usize, usize), seed: u64) -> Vec<f32> {
+    noise(height * width * 3, seed)
+}
+
+/// The first outputs of images, level by level, image by image.
+pub(crate) fn run_first(session: &mut Session, sizes: &[(usize, usize)], first_seed: u64) -> Vec<Vec<f32>> {
+    session.resize(sizes).expect("a layout");
+    for (image_idx, &size) in sizes.iter().enumerate() {
+        session.input_mut(image_idx).copy_from_slice(&image(size, first_seed + image_idx as u64));
+    }
+    session.run_first();
+    let outputs = (0..3).flat_map(|level| (0..sizes.len()).map(move |image| (level, image)));
+    outputs.map(|(level, image)| session.first_output(level, image).values.to_vec()).collect()
+}
+
+/// The other outputs after [`run_first`].
+pub(crate) fn run_rest(session: &mut Session, num_images: usize) -> Vec<Vec<f32>> {
+    session.run_rest();
+    let outputs = (0..3).flat_map(|level| (0..num_images).map(move |image| (level, image)));
+    outputs.map(|(level, image)| session.rest_output(level, image).values.to_vec()).collect()
+}
+
+/// Norm of the difference over norm of the expected.
+pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "number of values");
+    let difference: f64 = found.iter().zip(expected).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let norm: f64 = expected.iter().map(|&b| f64::from(b).powi(2)).sum();
+    (difference / norm).sqrt()
 }

@@ -2,22 +2,28 @@
 
 use anyhow::Context;
 use candle_core::Tensor;
-use retinanet::{Detector, Predictions};
+use retinanet::{DetectionPlan, Detector, InferenceOptions, Predictions};
 use retinanet_data::Image;
 
 /// The last bias of the class subnet.
 const CLASS_BIAS: &str = "head.classification_head.cls_logits.bias";
 
-/// Moves the class bias so that the logits of about `count` locations an image pass the score threshold.
+/// Moves the class bias so that the logits of about `count` locations an image pass the score threshold; how many do.
 ///
 /// A location is a position of a level's map; it passes when the best logit of its A anchors and K classes does. The best
 /// logits of all locations of all images are ranked, and the bias moved so that the threshold lies below the `count * N`th.
-pub(super) fn calibrate(detector: &mut Detector, images: &[Image], count: usize) -> anyhow::Result<()> {
+pub(super) fn calibrate(
+    detector: &Detector,
+    options: &InferenceOptions,
+    images: &[Image],
+    count: usize,
+) -> anyhow::Result<f64> {
     let threshold = detector.config.post_processing.score_threshold;
     anyhow::ensure!(threshold > 0.0, "--candidates: expected a score threshold above 0, found {threshold}");
+    let plan = detector.plan(options)?;
     let mut best = Vec::new();
     for image in images {
-        best.extend(best_logits(&predict(detector, image)?)?);
+        best.extend(best_logits(&predict(&plan, image)?)?);
     }
     let wanted = count.saturating_mul(images.len());
     anyhow::ensure!(
@@ -28,24 +34,17 @@ pub(super) fn calibrate(detector: &mut Detector, images: &[Image], count: usize)
     best.sort_unstable_by(|a, b| b.total_cmp(a));
     // Between the last that is to pass and the first that is not, where rounding moves neither over the edge.
     let middle = (best[wanted - 1] + best[wanted]) / 2.0;
-    let shift = logit(threshold) - middle;
     let bias = detector.model.parameters.variable(CLASS_BIAS)?;
-    bias.set(&(bias.as_detached_tensor() + f64::from(shift))?)?;
-    Ok(())
-}
-
-/// How many locations of these predictions have a logit above the threshold.
-pub(super) fn count(detector: &Detector, predictions: &Predictions) -> anyhow::Result<usize> {
-    let threshold = logit(detector.config.post_processing.score_threshold);
-    Ok(best_logits(predictions)?.into_iter().filter(|&best| best > threshold).count())
+    bias.set(&(bias.as_detached_tensor() + f64::from(logit(threshold) - middle))?)?;
+    Ok(best.iter().filter(|&&best| best > middle).count() as f64 / images.len() as f64)
 }
 
 /// The network alone, of one image.
-pub(super) fn predict(detector: &Detector, image: &Image) -> anyhow::Result<Predictions> {
-    let batch = detector.config.preprocessing.batch(&[image.view()])?;
+fn predict(plan: &DetectionPlan, image: &Image) -> anyhow::Result<Predictions> {
+    let batch = plan.config().preprocessing.batch(&[image.view()])?;
     let shape = (1, batch.padded.height, batch.padded.width, 3);
     let input = Tensor::from_vec(batch.pixels, shape, &candle_core::Device::Cpu)?;
-    Ok(detector.model.predict(&input)?)
+    Ok(plan.predict(&input)?)
 }
 
 /// The best logit of each location, level by level.

@@ -12,11 +12,18 @@ pub(super) struct Run {
 
 /// A clock that a run presses at the end of each stage.
 pub(super) struct Clock {
+    start: Instant,
     last: Instant,
     stages: Vec<(&'static str, f64)>,
 }
 
 impl Clock {
+    /// Starts the run here: what came before was preparation.
+    pub(super) fn restart(&mut self) {
+        (self.start, self.last) = (Instant::now(), Instant::now());
+        self.stages.clear();
+    }
+
     /// Ends a stage, which began with the run or with the end of the one before it.
     pub(super) fn lap(&mut self, stage: &'static str) {
         let now = Instant::now();
@@ -24,7 +31,8 @@ impl Clock {
         self.last = now;
     }
 
-    fn add(&mut self, stage: &'static str, milliseconds: f64) {
+    /// Adds to a stage what was timed elsewhere.
+    pub(super) fn add(&mut self, stage: &'static str, milliseconds: f64) {
         match self.stages.iter_mut().find(|(name, _)| *name == stage) {
             Some((_, sum)) => *sum += milliseconds,
             None => self.stages.push((stage, milliseconds)),
@@ -42,10 +50,11 @@ pub(super) fn repeat<T>(
     mut body: impl FnMut(&mut Clock) -> anyhow::Result<T>,
 ) -> anyhow::Result<(Vec<Run>, T)> {
     let mut timed = || {
-        let start = Instant::now();
-        let mut clock = Clock { last: start, stages: Vec::new() };
+        let now = Instant::now();
+        let mut clock = Clock { start: now, last: now, stages: Vec::new() };
         let output = body(&mut clock)?;
-        Ok::<_, anyhow::Error>((Run { total: milliseconds(start, Instant::now()), stages: clock.stages }, output))
+        let total = milliseconds(clock.start, Instant::now());
+        Ok::<_, anyhow::Error>((Run { total, stages: clock.stages }, output))
     };
     let (_, mut last) = timed()?;
     let mut runs = Vec::with_capacity(repeat);
@@ -77,6 +86,19 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn what_came_before_a_restart_does_not_count() -> anyhow::Result<()> {
+        let (runs, ()) = repeat(1, |clock| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            clock.lap("preparation");
+            clock.restart();
+            clock.lap("a");
+            Ok(())
+        })?;
+        assert!(runs[0].total < 150.0 && runs[0].stages.len() == 1, "{runs:?}");
+        Ok(())
     }
 
     #[test]

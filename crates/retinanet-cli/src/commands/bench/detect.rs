@@ -1,51 +1,81 @@
 //! From decoded images to boxes.
 
-use super::random::uniform;
+use super::clock::{self, Clock};
+use super::core::add_stages;
+use super::random::picture;
 use super::subject::Subject;
-use super::{Measured, candidates, clock, dump};
+use super::{Measured, add_layers, candidates, dump, precision};
 use crate::args::BenchArgs;
 use crate::commands::detect::list_inputs;
+use retinanet::{DetectionPlan, InferenceOptions};
 use retinanet_anchors::Detection;
 use retinanet_data::{DecodeLimits, Image, decode_file};
 use serde_json::json;
+use std::time::Instant;
 
 pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Measured> {
     let (images, failures) = if args.images.is_empty() {
-        ((0..args.batch).map(|image_idx| random_image(&subject, image_idx)).collect(), Vec::new())
+        ((0..args.batch).map(|image_idx| picture(subject.size, image_idx as u64)).collect(), Vec::new())
     } else {
         decode(args)
     };
     anyhow::ensure!(!images.is_empty(), "--images: expected at least 1 image, found 0 that can be read");
     let padded = args.images.is_empty().then(|| subject.padded());
-    let mut detector = subject.detector;
+    let (detector, options) = precision::prepare(subject, args, &images)?;
     let mut details = serde_json::Map::new();
     if let Some(count) = args.candidates {
-        candidates::calibrate(&mut detector, &images, count)?;
-        let mut passing = 0;
-        for image in &images {
-            passing += candidates::count(&detector, &candidates::predict(&detector, image)?)?;
-        }
-        details.insert("locations_per_image".to_owned(), json!(passing as f64 / images.len() as f64));
+        let passing = candidates::calibrate(&detector, &options, &images, count)?;
+        details.insert("locations_per_image".to_owned(), json!(passing));
     }
 
-    let (runs, detections) = clock::repeat(args.repeat, |clock| {
-        let mut detections: Vec<Vec<Detection>> = Vec::with_capacity(images.len());
-        for images in images.chunks(args.batch) {
-            let views: Vec<_> = images.iter().map(Image::view).collect();
-            let batch = detector.config.preprocessing.batch(&views)?;
-            clock.lap("preprocess");
-            detections.extend(detector.detect_prepared(&batch)?);
-            clock.lap("network and postprocess");
+    let dense = if args.beside_dense {
+        Some(detector.plan(&InferenceOptions { sparse_head: false, ..options })?)
+    } else {
+        None
+    };
+    let plan = detector.into_plan(&options)?;
+    let mut dense_ms = Vec::new();
+    let (runs, (detections, share)) = clock::repeat(args.repeat, |clock| {
+        if let Some(dense) = &dense {
+            let start = Instant::now();
+            detect(dense, &images, args.batch, clock)?;
+            dense_ms.push(start.elapsed().as_secs_f64() * 1e3);
+            clock.restart();
         }
-        Ok(detections)
+        detect(&plan, &images, args.batch, clock)
     })?;
     if let Some(path) = &args.dump {
         dump::detections(path, &detections)?;
     }
+    if dense.is_some() {
+        // The first was made to warm up.
+        let min = dense_ms.iter().skip(1).copied().fold(f64::INFINITY, f64::min);
+        details.insert("dense_min_ms".to_owned(), json!(min));
+    }
     let found: usize = detections.iter().map(Vec::len).sum();
+    details.insert("box_tower_share".to_owned(), json!(share));
     details.insert("images".to_owned(), json!(images.len()));
     details.insert("detections_per_image".to_owned(), json!(found as f64 / images.len() as f64));
+    add_layers(&mut details, &plan);
     Ok(Measured { runs, images_per_run: images.len(), size: padded, details, failures })
+}
+
+/// One run over all images: what is found, and the mean share of the box subnet that was evaluated.
+fn detect(
+    plan: &DetectionPlan,
+    images: &[Image],
+    batch: usize,
+    clock: &mut Clock,
+) -> anyhow::Result<(Vec<Vec<Detection>>, f64)> {
+    let mut detections = Vec::with_capacity(images.len());
+    let mut share = 0.0;
+    for batch in images.chunks(batch) {
+        detections.extend(plan.detect_batch(&batch.iter().collect::<Vec<_>>())?);
+        let report = plan.last_run();
+        share += report.box_head_share * batch.len() as f64 / images.len() as f64;
+        add_stages(clock, &report, |_| true);
+    }
+    Ok((detections, share))
 }
 
 /// The images that can be read, and what was wrong with the others.
@@ -60,12 +90,4 @@ fn decode(args: &BenchArgs) -> (Vec<Image>, Vec<String>) {
         }
     }
     (images, failures)
-}
-
-/// A picture of the size that the resize is to give.
-fn random_image(subject: &Subject, image_idx: usize) -> Image {
-    let size = subject.size;
-    let count = (size.width * size.height * 3) as u64;
-    let pixels = (0..count).map(|position| (uniform(image_idx as u64 + 2, position) * 256.0) as u8).collect();
-    Image { size, pixels }
 }

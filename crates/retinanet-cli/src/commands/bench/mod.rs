@@ -6,15 +6,17 @@ mod core;
 mod detect;
 mod dump;
 mod memory;
+mod precision;
 mod random;
 mod report;
 mod subject;
 mod train;
 
 use crate::Status;
-use crate::args::{BenchArgs, BenchMode};
+use crate::args::{BenchArgs, BenchMode, Dtype, IsaArg};
 use clock::Run;
 use report::{Configuration, Report};
+use retinanet::DetectionPlan;
 use retinanet_anchors::ImageSize;
 use subject::Subject;
 
@@ -33,14 +35,13 @@ struct Measured {
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     validate(args)?;
     let subject = Subject::new(args)?;
-    let (name, num_classes) = (subject.name.clone(), subject.detector.classes.len());
+    let configuration = Configuration::new(args, &subject);
     let measured = match args.mode {
         BenchMode::Core => core::measure(subject, args)?,
         BenchMode::Detect => detect::measure(subject, args)?,
         BenchMode::Train => train::measure(&subject, args)?,
     };
     crate::data::report("failed", &measured.failures);
-    let configuration = Configuration::new(args, name, num_classes, measured.size);
     let report = Report::new(args.mode, configuration, &measured);
     if args.json {
         crate::out!("{}", report.json())?;
@@ -50,16 +51,47 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     Ok(if measured.failures.is_empty() { Status::Done } else { Status::DoneWithFailures })
 }
 
+/// The number of layers in each precision, and which of an int8 plan are in another.
+fn add_layers(details: &mut serde_json::Map<String, serde_json::Value>, plan: &DetectionPlan) {
+    let names = plan.layers().map(|layer| (layer.name, precision::name(layer.precision)));
+    let (mut counts, mut others) = (std::collections::BTreeMap::<&str, usize>::new(), Vec::new());
+    for (layer, precision) in names {
+        *counts.entry(precision).or_default() += 1;
+        if precision != "int8" {
+            others.push(layer);
+        }
+    }
+    if counts.contains_key("int8") {
+        details.insert("not_int8".to_owned(), others.into());
+    }
+    details.insert("layers".to_owned(), serde_json::json!(counts));
+}
+
 /// What the options cannot say by themselves: that one is of no use with another, or out of range.
 fn validate(args: &BenchArgs) -> anyhow::Result<()> {
     for (option, value) in [("--repeat", args.repeat), ("--batch", args.batch), ("--num-classes", args.num_classes)] {
         anyhow::ensure!(value > 0, "{option}: expected at least 1, found 0");
     }
     let is_detect = args.mode == BenchMode::Detect;
-    for (option, is_given) in [("--images", !args.images.is_empty()), ("--candidates", args.candidates.is_some())] {
+    for (option, is_given) in [
+        ("--images", !args.images.is_empty()),
+        ("--candidates", args.candidates.is_some()),
+        ("--dense", args.dense),
+        ("--beside-dense", args.beside_dense),
+    ] {
         anyhow::ensure!(is_detect || !is_given, "{option}: expected --mode detect, found {}", args.mode.name());
     }
     let is_train = args.mode == BenchMode::Train;
-    anyhow::ensure!(!is_train || args.dump.is_none(), "--dump: expected --mode core or detect, found train");
+    let is_f32 = matches!(args.inference.dtype, None | Some(Dtype::F32));
+    for (option, is_given) in [("--dump", args.dump.is_some()), ("--dtype", !is_f32), ("--isa", args.isa.is_some())] {
+        anyhow::ensure!(!is_train || !is_given, "{option}: expected --mode core or detect, found train");
+    }
+    if let Some(isa) = args.isa {
+        let (found, widest) = (isa.name(), IsaArg::detect().name());
+        anyhow::ensure!(
+            isa.isa().is_available(),
+            "--isa: expected a set of this processor, whose widest is {widest}, found {found}"
+        );
+    }
     Ok(())
 }

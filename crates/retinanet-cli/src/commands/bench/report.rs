@@ -3,7 +3,9 @@
 use super::Measured;
 use super::clock::{Run, median};
 use super::memory::peak_rss_mib;
-use crate::args::{BenchArgs, BenchMode};
+use super::precision;
+use super::subject::Subject;
+use crate::args::{BenchArgs, BenchMode, IsaArg};
 use crate::table;
 use retinanet_anchors::ImageSize;
 use serde_json::{Map, Value, json};
@@ -13,22 +15,31 @@ pub(super) struct Configuration {
     /// The preset, or the model's file.
     model: String,
     num_classes: usize,
-    size: Option<ImageSize>,
     batch: usize,
+    dtype: &'static str,
+    isa: &'static str,
     threads: usize,
     repeat: usize,
 }
 
 impl Configuration {
-    pub(super) fn new(args: &BenchArgs, model: String, num_classes: usize, size: Option<ImageSize>) -> Self {
-        let threads = rayon::current_num_threads();
-        Self { model, num_classes, size, batch: args.batch, threads, repeat: args.repeat }
+    pub(super) fn new(args: &BenchArgs, subject: &Subject) -> Self {
+        Self {
+            model: subject.name.clone(),
+            num_classes: subject.detector.classes.len(),
+            batch: args.batch,
+            dtype: precision::name(args.inference.options(&subject.detector).precision),
+            isa: args.isa.unwrap_or_else(IsaArg::detect).name(),
+            threads: rayon::current_num_threads(),
+            repeat: args.repeat,
+        }
     }
 }
 
 pub(super) struct Report {
     mode: BenchMode,
     configuration: Configuration,
+    size: Option<ImageSize>,
     min_ms: f64,
     median_ms: f64,
     peak_rss_mib: Option<f64>,
@@ -45,6 +56,7 @@ impl Report {
         Self {
             mode,
             configuration,
+            size: measured.size,
             min_ms,
             median_ms,
             peak_rss_mib: peak_rss_mib(),
@@ -58,7 +70,7 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let stages: Map<String, Value> =
             self.stages.iter().map(|&(name, time)| (name.to_owned(), rounded(time).into())).collect();
-        let Configuration { model, num_classes, size, batch, threads, repeat } = &self.configuration;
+        let Configuration { model, num_classes, batch, dtype, isa, threads, repeat } = &self.configuration;
         let mut document = json!({
             "mode": self.mode.name(),
             "min_ms": rounded(self.min_ms),
@@ -68,9 +80,11 @@ impl Report {
             "stages": stages,
             "model": model,
             "num_classes": num_classes,
-            "height": size.map(|size| size.height),
-            "width": size.map(|size| size.width),
+            "height": self.size.map(|size| size.height),
+            "width": self.size.map(|size| size.width),
             "batch": batch,
+            "dtype": dtype,
+            "isa": isa,
             "threads": threads,
             "repeat": repeat,
             "processor": processor(),
@@ -82,8 +96,9 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let Configuration { model, num_classes, size, batch, threads, repeat } = &self.configuration;
-        let size = size
+        let Configuration { model, num_classes, batch, dtype, isa, threads, repeat } = &self.configuration;
+        let size = self
+            .size
             .map_or_else(|| "images of their own sizes".to_owned(), |size| format!("{}x{}", size.height, size.width));
         let mut rows = vec![vec![format!("{} {model}", self.mode.name()), "ms".to_owned()]];
         let mut row = |name: &str, value: f64| rows.push(vec![name.to_owned(), format!("{value:.2}")]);
@@ -96,7 +111,7 @@ impl Report {
             table::render(&rows),
             String::new(),
             format!(
-                "{:.2} images/s, {num_classes} classes, {size}, batch {batch}, {threads} threads, {repeat} runs",
+                "{:.2} images/s, {num_classes} classes, {size}, batch {batch}, {dtype}, {isa}, {threads} threads, {repeat} runs",
                 self.images_per_s
             ),
         ];

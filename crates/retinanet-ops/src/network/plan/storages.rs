@@ -87,15 +87,7 @@ pub(super) fn base(precision: Precision, isa: Isa) -> Storage {
     match precision {
         Precision::F32 => Storage::F32,
         Precision::Bf16 => Storage::Bf16,
-        Precision::Int8 if has_bf16_products(isa) => Storage::Bf16,
+        Precision::Int8 if isa.has_bf16_products() => Storage::Bf16,
         Precision::Int8 => Storage::F32,
     }
-}
-
-fn has_bf16_products(isa: Isa) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 {
-        return isa.is_available() && is_x86_feature_detected!("avx512bf16");
-    }
-    false
 }

@@ -1,0 +1,51 @@
+//! How a detector is run.
+
+use crate::error::{Error, Result};
+use retinanet_ops::kernels::cpu::Isa;
+use retinanet_ops::kernels::cpu::inference::Precision;
+
+/// How a detector is run. No choice changes what is computed beyond the rounding of the precision and instruction set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InferenceOptions {
+    /// What the convolutions multiply; sums, logits and boxes are f32 in any.
+    pub precision: Precision,
+    /// The instruction set; the widest of this processor if none.
+    pub isa: Option<Isa>,
+    /// Threads of the plan's own; those of the pool that a run is called in, or rayon's global ones, if none.
+    pub threads: Option<usize>,
+    /// Whether the box subnet is evaluated only where a class score passes the threshold. The detections are the same.
+    pub sparse_head: bool,
+}
+
+impl Default for InferenceOptions {
+    /// f32, everything that the processor has, the sparse head.
+    fn default() -> Self {
+        Self { precision: Precision::F32, isa: None, threads: None, sparse_head: true }
+    }
+}
+
+impl InferenceOptions {
+    /// The instruction set to use.
+    pub(super) fn resolved_isa(&self) -> Isa {
+        self.isa.unwrap_or_else(Isa::detect)
+    }
+
+    /// Whether the processor and the model can do what is asked for.
+    pub(super) fn check(&self, is_quantized: bool) -> Result<()> {
+        let unusable = |precision, expected: &str, found: String| {
+            Err(Error::Precision { precision, expected: expected.to_owned(), found })
+        };
+        let isa = self.resolved_isa();
+        match self.precision {
+            Precision::Bf16 if !isa.has_bf16_products() => {
+                let expected = "a processor with AVX512-BF16 (f32 runs on any)";
+                unusable("bf16", expected, format!("{isa:?} without it"))
+            }
+            Precision::Int8 if !is_quantized => {
+                let expected = "a quantised model (f32 needs none)";
+                unusable("int8", expected, "a model without the ranges of its activations".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
