@@ -50,7 +50,9 @@ impl Arena {
         let layout = Layout::from_size_align(len, ALIGNMENT).map_err(|_| PlanError::TooLarge)?;
         // SAFETY: the layout has a size above 0.
         let pointer = unsafe { alloc_zeroed(layout) };
-        *self = Self { pointer: NonNull::new(pointer).ok_or(PlanError::TooLarge)?, len };
+        let pointer = NonNull::new(pointer).ok_or(PlanError::TooLarge)?;
+        ask_for_large_pages(pointer, len);
+        *self = Self { pointer, len };
         Ok(())
     }
 
@@ -94,6 +96,24 @@ impl Arena {
             }
         }
     }
+}
+
+/// Tells the system that the block is read and written as a whole: pages of 2 MiB instead of 4 KiB are found by the
+/// processor without a walk through the page tables, and are a five hundredth of the faults of the first run.
+fn ask_for_large_pages(pointer: NonNull<u8>, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        const LARGE_PAGE: usize = 2 << 20;
+        let start = pointer.as_ptr().align_offset(LARGE_PAGE);
+        let whole = len.saturating_sub(start) / LARGE_PAGE * LARGE_PAGE;
+        if whole > 0 {
+            // SAFETY: whole pages within a block of ours; the advice changes no contents. Where the system does not take
+            // it, all stays as it was.
+            unsafe { libc::madvise(pointer.as_ptr().add(start).cast(), whole, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (pointer, len);
 }
 
 impl Drop for Arena {
