@@ -59,7 +59,7 @@ pub struct QuantizedWeight {
 
 /// A weight with its output channels outermost as 8-bit integers: `w = scale[c] * integer`.
 ///
-/// scale[c] = max|w[c]| / 127, and 1 for a channel of zeros
+/// `scale[c] = max|w[c]| / 127`, and 1 for a channel of zeros
 ///
 /// The largest weight of a channel becomes 127 exactly, so that quantising [`dequantize_weight`]'s result, or any positive
 /// or negative multiple of a channel such as a folded norm makes, finds the same integers (or their negatives).

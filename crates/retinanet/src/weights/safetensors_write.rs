@@ -33,7 +33,7 @@ pub fn write(
 /// the dictionary; [`read`](super::read) restores the same tensors and the same table.
 ///
 /// # Errors
-/// As of [`write`], or a listed layer's weight is no multiple of its scales: it has changed since it was quantised.
+/// As of [`write()`], or a listed layer's weight is no multiple of its scales: it has changed since it was quantised.
 pub fn write_quantized(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,

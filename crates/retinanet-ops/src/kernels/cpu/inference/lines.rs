@@ -7,33 +7,34 @@ struct Line([u8; 64]);
 
 /// Numbers from the beginning of a line on.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     lines: Vec<Line>,
-    len: usize,
+    bytes: usize,
 }
 
 /// A number that any bits make.
-pub(super) trait Plain: Copy + 'static {}
+pub(crate) trait Plain: Copy + 'static {}
 
 impl Plain for f32 {}
 impl Plain for half::bf16 {}
 impl Plain for i8 {}
+impl Plain for u8 {}
 
 impl Lines {
     /// `len` zeros.
-    pub(super) fn zeros<N: Plain>(len: usize) -> Self {
-        let lines = (len * size_of::<N>()).div_ceil(size_of::<Line>());
-        Self { lines: vec![Line([0; 64]); lines], len }
+    pub(crate) fn zeros<N: Plain>(len: usize) -> Self {
+        let num_lines = (len * size_of::<N>()).div_ceil(size_of::<Line>());
+        Self { lines: vec![Line([0; 64]); num_lines], bytes: len * size_of::<N>() }
     }
 
-    pub(super) fn numbers<N: Plain>(&self) -> &[N] {
-        let len = self.len.min(self.lines.len() * size_of::<Line>() / size_of::<N>());
+    pub(crate) fn numbers<N: Plain>(&self) -> &[N] {
+        let len = self.bytes / size_of::<N>();
         // SAFETY: the lines hold as many numbers, aligned, and any bits are a number.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), len) }
     }
 
-    pub(super) fn numbers_mut<N: Plain>(&mut self) -> &mut [N] {
-        let len = self.len.min(self.lines.len() * size_of::<Line>() / size_of::<N>());
+    pub(crate) fn numbers_mut<N: Plain>(&mut self) -> &mut [N] {
+        let len = self.bytes / size_of::<N>();
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
     }

@@ -15,6 +15,7 @@ pub use codec::{Map, MapMut};
 pub use conv::{CellSize, ConvSpec, Plane, PreparedConv};
 pub use convert::convert;
 pub use group_norm::GroupNorm;
+pub(crate) use lines::Lines;
 pub use pool::max_pool;
 pub use storage::{Numbers, NumbersMut, Precision, Quantization, Storage};
 pub use upsample::upsample_add;

@@ -140,7 +140,7 @@ impl Winograd {
 
     /// Numbers of workspace for the current number of threads.
     pub(crate) fn workspace_len(&self) -> usize {
-        slots_len(usize::MAX, self.layout(self.task_tiles).len)
+        slots_len(usize::MAX, self.layout(self.task_tiles).len + MAX_LANES)
     }
 
     /// As [`PreparedConv::run`](super::inference::PreparedConv::run).
@@ -234,13 +234,16 @@ impl Winograd {
         let layout = self.layout(num_tiles.div_ceil(blocks));
         let run = self.block::<T, N, M>();
         let shared = Shared(job);
-        for_each_task(blocks * parts, workspace, layout.len, |task_idx, workspace| {
+        for_each_task(blocks * parts, workspace, layout.len + MAX_LANES, |task_idx, workspace| {
             let Shared(job) = &shared;
             let (first_chunk, end_chunk) = split(chunks, parts, task_idx % parts);
             let part = Part {
                 tiles: split(num_tiles, blocks, task_idx / parts),
                 panels: (first_chunk * self.chunk_panels, num_panels.min(end_chunk * self.chunk_panels)),
             };
+            // From the beginning of a line of the cache on, so that no vector lies in two.
+            let aligned = workspace.as_ptr().align_offset(MAX_LANES * size_of::<f32>()).min(MAX_LANES);
+            let workspace = &mut workspace[aligned..][..layout.len];
             // SAFETY: the instruction set is there (`or_portable`), sizes are checked in `raw_plane`, the workspace is as
             // long as the layout, and no two tasks share an output.
             unsafe { run(job, &part, &layout, workspace.as_mut_ptr()) }
