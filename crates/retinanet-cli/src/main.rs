@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod data;
+mod inputs;
 mod interrupt;
 mod pictures;
 mod progress;
