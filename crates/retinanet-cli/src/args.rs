@@ -1,10 +1,12 @@
 //! The arguments of every command.
 
 mod bench;
+mod completions;
 mod detect;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use quantize::QuantizeArgs;
 
@@ -38,6 +40,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Time the network, detection or a training step, and report memory
     Bench(BenchArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages, one a command
+    Manual(ManualArgs),
 }
 
 impl Command {
@@ -50,7 +56,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Score(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
         }
     }
 
@@ -59,7 +65,7 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            _ => false,
         }
     }
 }
