@@ -59,12 +59,16 @@ const FREE: &[&str] = &["retinanet-benches", "xtask"];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ab_glyph", &["retinanet-draw"]),
     ("anyhow", &["retinanet-cli"]),
+    ("bytesize", &["retinanet-cli"]),
     (
         "candle-core",
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
     ),
     ("clap", &["retinanet-cli"]),
+    ("crc32fast", &["retinanet-data"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("dirs", &["retinanet-cli"]),
+    ("fs4", &["retinanet-data"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("roxmltree", &["retinanet-annotations"]),

@@ -1,9 +1,11 @@
 //! The arguments of every command.
 
 mod bench;
+mod cache;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use cache::{CacheArgs, CachePlace};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -189,6 +191,8 @@ pub(crate) struct TrainArgs {
     /// Start of everything that is drawn
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Any value of the configuration, as loss.class.focal.gamma=1.5; may be given several times
