@@ -29,6 +29,7 @@ mod files;
 mod generated;
 mod jpeg;
 mod loader;
+mod mirror;
 mod picture;
 mod preprocessing;
 mod random;
