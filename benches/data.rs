@@ -3,7 +3,10 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{DecodeLimits, Image, PreparationScratch, Preprocessing, decode_file};
+use retinanet_data::{
+    DecodeLimits, Image, PreparationScratch, Preprocessing, Sample, decode_at_least, decode_file, flip_horizontal,
+    flip_vertical,
+};
 use std::hint::black_box;
 use std::path::PathBuf;
 
@@ -28,6 +31,28 @@ fn bench(c: &mut Criterion) {
         group.throughput(Throughput::Elements((width * height) as u64));
         group.bench_function(format!("decode_jpeg/{height}x{width}/u8"), |b| {
             b.iter(|| decode_file(black_box(&path), &DecodeLimits::default()).expect("a picture"))
+        });
+        for divisor in [2, 4, 8] {
+            // Beside the whole picture, of which they are the means.
+            group.bench_function(format!("decode_jpeg/{height}x{width}_by_{divisor}/u8"), |b| {
+                let side = width.min(height).div_ceil(divisor);
+                b.iter(|| decode_at_least(black_box(&path), side, &DecodeLimits::default()).expect("a picture"))
+            });
+        }
+        let mut sample = Sample { image: image.clone(), boxes: Vec::new(), classes: Vec::new() };
+        group.bench_function(format!("flip_horizontal/{height}x{width}/u8"), |b| {
+            b.iter(|| flip_horizontal(black_box(&mut sample)))
+        });
+        group.bench_function(format!("flip_vertical/{height}x{width}/u8"), |b| {
+            b.iter(|| flip_vertical(black_box(&mut sample)))
+        });
+
+        let small = Preprocessing { min_size: 240, max_size: 320, ..Preprocessing::default() };
+        let padded = small.sizes(image.size).padded;
+        let mut out = vec![0.0; padded.width * padded.height * 3];
+        let mut scratch = PreparationScratch::default();
+        group.bench_function(format!("prepare/{height}x{width}_to_{}x{}/f32", padded.height, padded.width), |b| {
+            b.iter(|| small.prepare_into(&image.view(), &mut scratch, black_box(&mut out)).expect("a canvas"))
         });
 
         let preprocessing = Preprocessing::default();

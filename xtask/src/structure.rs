@@ -59,6 +59,7 @@ const FREE: &[&str] = &["retinanet-benches", "xtask"];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ab_glyph", &["retinanet-draw"]),
     ("anyhow", &["retinanet-cli"]),
+    ("bytesize", &["retinanet-cli"]),
     (
         "candle-core",
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
@@ -69,6 +70,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("csv", &["retinanet-annotations", "retinanet-cli"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("glob", &["retinanet-cli"]),
+    ("crc32fast", &["retinanet-data"]),
+    ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("dirs", &["retinanet-cli"]),
+    ("fs4", &["retinanet-data"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("roxmltree", &["retinanet-annotations"]),

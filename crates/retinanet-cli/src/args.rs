@@ -1,11 +1,13 @@
 //! The arguments of every command.
 
 mod bench;
+mod cache;
 mod completions;
 mod detect;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use cache::{CacheArgs, CachePlace};
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use quantize::QuantizeArgs;
@@ -162,6 +164,8 @@ pub(crate) struct TrainArgs {
     /// Start of everything that is drawn
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Any value of the configuration, as loss.class.focal.gamma=1.5; may be given several times

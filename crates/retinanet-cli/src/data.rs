@@ -1,9 +1,11 @@
 //! Data sets as commands open them, with what was wrong said on standard error.
 
+use crate::args::{CacheArgs, CachePlace};
 use crate::table;
 use anyhow::Context;
+use retinanet::Config;
 use retinanet_annotations::Effect;
-use retinanet_data::{CachedDataset, Dataset, FileDataset};
+use retinanet_data::{CachedDataset, Dataset, DiskCache, FileDataset};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,12 +39,56 @@ pub(crate) fn make_folder(path: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("{}: cannot make the folder", path.display()))
 }
 
-/// Most memory that the decoded images of one split are kept in, so that each is decoded once.
-const CACHE_BYTES: usize = 1 << 30;
+/// Opens a split to train on: its images are decoded smaller where the configuration allows it.
+pub(crate) fn open_to_train(path: &Path, split: &str, config: &Config) -> anyhow::Result<FileDataset> {
+    let dataset = open(path, split)?;
+    Ok(match config.preprocessing.min_decoded_side(&config.train.augmentation) {
+        Some(min_side) => dataset.with_min_side(min_side),
+        None => dataset,
+    })
+}
 
-/// The same data set with its images kept in memory while there is room.
-pub(crate) fn cached(dataset: impl Dataset + 'static) -> Arc<dyn Dataset> {
-    Arc::new(CachedDataset::new(Arc::new(dataset), CACHE_BYTES))
+/// Where the images of data sets are kept once they are decoded.
+pub(crate) enum Cache {
+    /// Most bytes of each data set.
+    Memory(usize),
+    /// One folder for all data sets.
+    Disk(Arc<DiskCache>),
+    None,
+}
+
+impl Cache {
+    pub(crate) fn open(args: &CacheArgs) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            args.cache_dir.is_none() || args.cache == CachePlace::Disk,
+            "--cache-dir: expected --cache disk, found another place"
+        );
+        Ok(match args.cache {
+            CachePlace::None => Self::None,
+            CachePlace::Memory => Self::Memory(usize::try_from(args.limit()).unwrap_or(usize::MAX)),
+            CachePlace::Disk => {
+                let folder = match &args.cache_dir {
+                    Some(folder) => folder.clone(),
+                    None => dirs::cache_dir()
+                        .context("--cache-dir: expected a folder, found none of the user's for caches")?
+                        .join("retinanet")
+                        .join("images"),
+                };
+                let warn = |what: &str| eprintln!("warning: {what}");
+                let cache = DiskCache::open(&folder, args.limit(), warn);
+                Self::Disk(Arc::new(cache.with_context(|| format!("{}: cannot be the cache", folder.display()))?))
+            }
+        })
+    }
+
+    /// The same data set with its images kept.
+    pub(crate) fn over(&self, dataset: FileDataset) -> Arc<dyn Dataset> {
+        match self {
+            Self::None => Arc::new(dataset),
+            Self::Memory(limit) => Arc::new(CachedDataset::new(Arc::new(dataset), *limit)),
+            Self::Disk(cache) => Arc::new(dataset.with_disk_cache(Arc::clone(cache))),
+        }
+    }
 }
 
 /// Prints the first of these and counts the rest.

@@ -5,6 +5,7 @@ use rand::seq::IndexedRandom;
 use retinanet_anchors::{BBox, ImageSize};
 use serde::{Deserialize, Serialize};
 
+use crate::mirror::mirror_rows;
 use crate::preprocessing::MAX_SIDE;
 use crate::random::{Purpose, stream};
 use crate::{ConfigError, Image, Sample};
@@ -190,10 +191,7 @@ pub fn crop(sample: &Sample, window: Window, min_visible: f64, fill: [u8; 3]) ->
 /// Mirrors left to right, boxes too.
 pub fn flip_horizontal(sample: &mut Sample) {
     let size = sample.image.size;
-    let (pixels, _) = sample.image.pixels.as_chunks_mut::<3>();
-    if size.width > 0 {
-        pixels.chunks_exact_mut(size.width).for_each(<[_]>::reverse);
-    }
+    mirror_rows(&mut sample.image.pixels, size.width);
     for bbox in &mut sample.boxes {
         *bbox = bbox.flip_horizontal(size.width as f32);
     }

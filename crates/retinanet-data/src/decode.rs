@@ -99,7 +99,7 @@ pub fn image_size(path: &Path) -> Result<ImageSize, DecodeError> {
 
 /// Decoders meet hostile bytes; one that panics must cost its file, not the run. Nothing is shared with the decoder that
 /// unwinding could leave half changed.
-fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -110,7 +110,7 @@ fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> R
     })
 }
 
-fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
+pub(crate) fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
     let io = |source| DecodeError::Io { path: path.to_owned(), source };
     // Before opening, which would wait for the other end of a pipe.
     let metadata = std::fs::metadata(path).map_err(io)?;
@@ -178,7 +178,7 @@ fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
-fn check_pixels(path: &Path, size: ImageSize, limits: &DecodeLimits) -> Result<(), DecodeError> {
+pub(crate) fn check_pixels(path: &Path, size: ImageSize, limits: &DecodeLimits) -> Result<(), DecodeError> {
     if size.width == 0 || size.height == 0 {
         return Err(DecodeError::Broken { path: path.to_owned(), found: format!("a header of {size} pixels") });
     }

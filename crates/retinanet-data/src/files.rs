@@ -8,7 +8,11 @@ use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::{AnnotatedImage, AnnotationSet, Effect, Place, Problem};
 
-use crate::{DataError, Dataset, DecodeLimits, Sample, SampleError, decode_file, image_size};
+use crate::batch::ratios;
+use crate::{
+    CacheStatistics, DataError, Dataset, DecodeError, DecodeLimits, DiskCache, ReducedImage, Sample, SampleError,
+    decode_at_least, decode_file, image_size,
+};
 
 /// Image files with annotations in COCO, Pascal VOC or YOLO form.
 ///
@@ -22,6 +26,9 @@ use crate::{DataError, Dataset, DecodeLimits, Sample, SampleError, decode_file, 
 pub struct FileDataset {
     annotations: AnnotationSet,
     limits: DecodeLimits,
+    /// Pixels of the shorter side that are enough; none for whole pictures.
+    min_side: Option<usize>,
+    disk_cache: Option<Arc<DiskCache>>,
 }
 
 impl FileDataset {
@@ -57,6 +64,33 @@ impl FileDataset {
         self
     }
 
+    /// Decodes pictures at a half, a quarter or an eighth of their sides where that leaves `min_side` pixels of the shorter
+    /// one ([`decode_at_least`]); a sample's boxes are in pixels of its smaller picture, those of
+    /// [`annotations`](Dataset::annotations) are not. For training: scoring needs whole pictures.
+    #[must_use]
+    pub fn with_min_side(mut self, min_side: usize) -> Self {
+        self.min_side = Some(min_side);
+        self
+    }
+
+    /// Asks this cache before a file is decoded, and lets it keep what was.
+    #[must_use]
+    pub fn with_disk_cache(mut self, cache: Arc<DiskCache>) -> Self {
+        self.disk_cache = Some(cache);
+        self
+    }
+
+    fn decode(&self, path: &Path) -> Result<ReducedImage, DecodeError> {
+        let decode = || match self.min_side {
+            Some(min_side) => decode_at_least(path, min_side, &self.limits),
+            None => decode_file(path, &self.limits).map(|image| ReducedImage { original: image.size, image }),
+        };
+        match &self.disk_cache {
+            Some(cache) => cache.decode(path, self.min_side, &self.limits, decode),
+            None => decode(),
+        }
+    }
+
     /// What was left out or looks wrong, in the annotations and in the headers of the image files.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
@@ -67,7 +101,7 @@ impl FileDataset {
         let found: Vec<Option<Problem>> =
             annotations.images.par_iter_mut().map(|image| check_header(image, probed.get(&image.path))).collect();
         annotations.problems.extend(found.into_iter().flatten());
-        Self { annotations, limits: DecodeLimits::default() }
+        Self { annotations, limits: DecodeLimits::default(), min_side: None, disk_cache: None }
     }
 }
 
@@ -108,16 +142,21 @@ impl Dataset for FileDataset {
             let len = self.annotations.images.len();
             return Err(fail(format!("sample: index: expected below {len}, found {index}")));
         };
-        let image = decode_file(&annotated.path, &self.limits).map_err(|error| fail(error.to_string()))?;
+        let ReducedImage { image, original } = self.decode(&annotated.path).map_err(|error| fail(error.to_string()))?;
+        let (sx, sy) = ratios(original, image.size);
         let (mut boxes, mut classes) = (Vec::new(), Vec::new());
         for annotation in &annotated.annotations {
-            let clipped = annotation.bbox().clip(image.size);
+            let clipped = annotation.bbox().scale(sx, sy).clip(image.size);
             if !annotation.is_crowd && clipped.is_finite() && clipped.area() > 0.0 {
                 boxes.push(clipped);
                 classes.push(annotation.class_idx);
             }
         }
         Ok(Sample { image, boxes, classes })
+    }
+
+    fn cache_statistics(&self) -> CacheStatistics {
+        self.disk_cache.as_ref().map_or_else(CacheStatistics::default, |cache| cache.statistics())
     }
 
     fn annotations(&self) -> &AnnotationSet {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::ratios;
 use crate::resize::{Canvas, prepare};
-use crate::{Batch, BatchError, BatchImage, ConfigError, ImageView, PreparationScratch, Sample};
+use crate::{Augmentation, Batch, BatchError, BatchImage, ConfigError, ImageView, PreparationScratch, Sample};
 
 /// How a picture becomes the network's input.
 ///
@@ -26,11 +26,22 @@ pub struct Preprocessing {
     pub max_size: usize,
     /// The padded sides are multiples of this. Default 32.
     pub pad_to: usize,
+    /// Whether training may decode images at a half, a quarter or an eighth of their sides, by means, where they are still as
+    /// large as the resize makes them. Default false, as pixels then differ from torchvision's, which does not smooth; at
+    /// exactly twice the size both are means over 2 x 2. Detection and scoring always decode whole images.
+    pub reduced_decoding: bool,
 }
 
 impl Default for Preprocessing {
     fn default() -> Self {
-        Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], min_size: 800, max_size: 1333, pad_to: 32 }
+        Self {
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            min_size: 800,
+            max_size: 1333,
+            pad_to: 32,
+            reduced_decoding: false,
+        }
     }
 }
 
@@ -86,6 +97,24 @@ impl Preprocessing {
         let scale = (self.min_size as f64 / shorter as f64).min(self.max_size as f64 / longer as f64);
         let side = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
         ImageSize::new(side(original.width), side(original.height))
+    }
+
+    /// Pixels of the shorter side that images to train on are decoded with, at least: those of the largest size that the
+    /// augmentation may draw, enlarged as far as it may. None where only whole images will do.
+    ///
+    /// ```
+    /// use retinanet_data::{Augmentation, Preprocessing};
+    ///
+    /// let preprocessing = Preprocessing { min_size: 240, reduced_decoding: true, ..Preprocessing::default() };
+    /// let augmentation = Augmentation { min_sizes: vec![200, 300], ..Augmentation::default() };
+    /// assert_eq!(preprocessing.min_decoded_side(&augmentation), Some(300));
+    /// assert_eq!(Preprocessing::default().min_decoded_side(&augmentation), None);
+    /// ```
+    #[must_use]
+    pub fn min_decoded_side(&self, augmentation: &Augmentation) -> Option<usize> {
+        let largest = augmentation.min_sizes.iter().copied().max().unwrap_or(self.min_size);
+        let enlargement = augmentation.zoom.map_or(1.0, |zoom| zoom.range[1].max(1.0));
+        self.reduced_decoding.then(|| (largest as f64 * enlargement).ceil() as usize)
     }
 
     /// The size of the canvas for pictures of these sizes after resizing.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer, ImageEncoder, ImageFormat, Luma, LumaA, Rgb, Rgba};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{DecodeError, DecodeLimits, Image, decode_file, image_size};
+use retinanet_data::{DecodeError, DecodeLimits, Image, ReducedImage, decode_at_least, decode_file, image_size};
 
 const ROBUST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/robust");
 
@@ -287,4 +287,184 @@ fn one_scene_in_eight_orientations() {
             assert!(mean < 8.0, "{scene}_{n}: mean difference {mean}");
         }
     }
+}
+
+/// JPEGs of every sampling, gray, with restart markers and odd sizes, and files of other formats.
+fn many_files(folder: &Path) -> Vec<PathBuf> {
+    let photo = |x: u32, y: u32| {
+        let wave = |period: f32, phase: f32| (x as f32 / period + phase).sin() * (y as f32 / (period + 3.0)).cos();
+        [wave(19.0, 0.0), wave(31.0, 1.0), wave(11.0, 2.0)].map(|wave| (128.0 + 100.0 * wave) as u8)
+    };
+    let mut paths = Vec::new();
+    for (width, height) in [(160, 120), (161, 123), (97, 64), (8, 9)] {
+        let rgb = ImageBuffer::from_fn(width, height, |x, y| Rgb(photo(x, y)));
+        let gray = ImageBuffer::from_fn(width, height, |x, y| Luma([photo(x, y)[0]]));
+        for (name, image) in [("rgb", DynamicImage::from(rgb)), ("gray", gray.into())] {
+            for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+                let name = format!("{name}-{width}x{height}.{format:?}");
+                paths.push(write(folder, &name, &encode(&image, format)));
+            }
+        }
+    }
+    paths
+}
+
+/// The mean over squares of the whole picture, and the distance of the pixels from it in dB.
+fn psnr_to_mean(whole: &Image, reduced: &ReducedImage, divisor: usize) -> f64 {
+    let (width, height) = (whole.size.width, whole.size.height);
+    let mut squares = 0.0;
+    for (at, &found) in reduced.image.pixels.iter().enumerate() {
+        let (x, y, c) = (at / 3 % reduced.image.size.width, at / 3 / reduced.image.size.width, at % 3);
+        let columns = x * divisor..((x + 1) * divisor).min(width);
+        let (mut sum, mut count) = (0.0, 0.0);
+        for y in y * divisor..((y + 1) * divisor).min(height) {
+            for x in columns.clone() {
+                sum += f64::from(whole.pixels[3 * (y * width + x) + c]);
+                count += 1.0;
+            }
+        }
+        squares += (sum / count - f64::from(found)).powi(2);
+    }
+    10.0 * (255.0f64.powi(2) * reduced.image.pixels.len() as f64 / squares.max(1e-9)).log10()
+}
+
+/// The lowest distance over the divisors.
+#[track_caller]
+fn check_reduced(path: &Path, limits: &DecodeLimits) -> f64 {
+    let whole = decode_file(path, limits).unwrap();
+    let shorter = whole.size.width.min(whole.size.height);
+    let mut lowest = f64::INFINITY;
+    for divisor in [1, 2, 4, 8] {
+        let reduced = decode_at_least(path, shorter.div_ceil(divisor), limits).unwrap();
+        assert_eq!(reduced.original, whole.size, "{}", path.display());
+        let size = ImageSize::new(whole.size.width.div_ceil(divisor), whole.size.height.div_ceil(divisor));
+        if reduced.image.size == size {
+            lowest = lowest.min(psnr_to_mean(&whole, &reduced, divisor));
+        } else {
+            // So few pixels that a larger divisor leaves as many.
+            assert!(shorter < 64 && reduced.image.size.width < size.width, "{}", path.display());
+        }
+    }
+    lowest
+}
+
+#[test]
+fn a_reduced_picture_is_the_mean_of_the_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in many_files(folder.path()) {
+        let psnr = check_reduced(&path, &DecodeLimits::default());
+        // Bytes are rounded once more than the mean of them.
+        assert!(psnr > 38.0, "{}: {psnr:.1} dB", path.display());
+    }
+}
+
+#[test]
+fn photos_reduced_are_the_means_of_whole_ones() {
+    let data = Path::new(ROBUST).with_file_name("");
+    for (set, bound) in [("bccd/BCCD/JPEGImages", 40.0), ("coco128x2", 30.0), ("photos", 30.0)] {
+        let folder = data.join(set);
+        if !folder.is_dir() {
+            println!("skipped: {} is not there", folder.display());
+            continue;
+        }
+        let mut files = Vec::new();
+        files_below(&folder, &mut files);
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+        files.sort();
+        let step = files.len().div_ceil(9);
+        let found = files.iter().step_by(step).map(|path| check_reduced(path, &DecodeLimits::default()));
+        let (mut sum, mut lowest, mut count) = (0.0, f64::INFINITY, 0.0);
+        for psnr in found {
+            (sum, lowest, count) = (sum + psnr, psnr.min(lowest), count + 1.0);
+        }
+        println!("{set}: {:.1} dB on average, {lowest:.1} at least", sum / count);
+        assert!(lowest > bound, "{set}: {lowest:.1} dB");
+    }
+}
+
+/// A JPEG with EXIF behind its first marker.
+fn jpeg_turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let block = [&b"Exif\0\0"[..], &exif(orientation)].concat();
+    let length = (block.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xFF, 0xE1], &length, &block, &jpeg[2..]].concat()
+}
+
+#[test]
+fn reduced_pictures_are_upright_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ImageBuffer::from_fn(64, 48, |x, y| Rgb([4 * x as u8, 5 * y as u8, 90]));
+    let jpeg = encode(&source.into(), ImageFormat::Jpeg);
+    for orientation in 1..=8 {
+        let path = write(folder.path(), "turned.jpg", &jpeg_turned(&jpeg, orientation));
+        let size = if orientation < 5 { ImageSize::new(64, 48) } else { ImageSize::new(48, 64) };
+        assert_eq!(decode(&path).unwrap().size, size, "orientation {orientation}");
+        let psnr = check_reduced(&path, &DecodeLimits::default());
+        assert!(psnr > 38.0, "orientation {orientation}: {psnr:.1} dB");
+    }
+}
+
+#[test]
+fn damaged_files_reduced_are_what_they_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ImageBuffer::from_fn(120, 90, |x, y| Rgb([2 * x as u8, 2 * y as u8, (x * y) as u8]));
+    let jpeg = encode(&source.into(), ImageFormat::Jpeg);
+    let limits = DecodeLimits::default();
+    let mut state = 7u32;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    for round in 0..400 {
+        let mut bytes = jpeg.clone();
+        if round % 4 == 0 {
+            bytes.truncate(next(jpeg.len()));
+        }
+        for _ in 0..1 + round % 3 {
+            let at = next(bytes.len().max(1));
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = next(256) as u8;
+            }
+        }
+        let path = write(folder.path(), "damaged.jpg", &bytes);
+        match (decode_at_least(&path, 30, &limits), decode_file(&path, &limits)) {
+            (Ok(reduced), Ok(whole)) => assert_eq!(reduced.original, whole.size),
+            (Err(reduced), Err(whole)) => assert_eq!(reduced.to_string(), whole.to_string()),
+            // What lies behind the pixels, or in metadata, does not concern the one and stops the other.
+            (Ok(_), Err(whole)) => assert!(!whole.to_string().contains("panic"), "{whole}"),
+            (Err(reduced), Ok(_)) => panic!("{reduced}"),
+        }
+    }
+}
+
+#[test]
+fn odd_and_broken_files_reduced_are_images_or_named_errors() {
+    if !Path::new(ROBUST).is_dir() {
+        println!("skipped: {ROBUST} is not there");
+        return;
+    }
+    let mut files = Vec::new();
+    files_below(Path::new(ROBUST), &mut files);
+    for path in &files {
+        match (decode_at_least(path, 16, &DecodeLimits::default()), decode(path)) {
+            (Ok(reduced), Ok(whole)) => {
+                assert_eq!(reduced.original, whole.size, "{}", path.display());
+                assert_eq!(reduced.image.pixels.len(), 3 * reduced.image.size.width * reduced.image.size.height);
+            }
+            (Err(error), _) => {
+                let error = error.to_string();
+                assert!(error.starts_with(&format!("{}: ", path.display())) && !error.contains("panic"), "{error}");
+            }
+            (Ok(_), Err(_)) => {}
+        }
+    }
+}
+
+#[test]
+fn limits_come_before_the_memory_of_a_reduced_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let jpeg = encode(&colourful(64, 32).into(), ImageFormat::Jpeg);
+    let path = write(folder.path(), "a.jpg", &jpeg);
+    let limits = DecodeLimits { max_pixels: 64 * 32 - 1, ..DecodeLimits::default() };
+    let error = decode_at_least(&path, 8, &limits).unwrap_err();
+    assert!(error.to_string().contains("pixels: expected at most 2047, found 2048 (64x32)"), "{error}");
 }

@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// The Python environment that has the peers [default: ~/.cache/peers/venv].
     #[arg(long, value_name = "DIR", requires = "peers")]
     venv: Option<PathBuf>,
-    /// The folder with `photos/` and `bccd/` [default: ../shared/data].
+    /// The folder with `photos/`, `bccd/`, `aquarium/` and `coco128x2/` [default: ../shared/data].
     #[arg(long, value_name = "DIR", requires = "peers")]
     data: Option<PathBuf>,
     /// Run this section alone, and keep the others of the day; may be given several times.
@@ -50,7 +50,7 @@ impl Options {
 struct Bench {
     ours: Ours,
     venv: Venv,
-    /// Photos and the blood cells.
+    /// Photos, the blood cells, and more images.
     data: PathBuf,
     root: PathBuf,
     /// One round instead of several.
@@ -92,7 +92,7 @@ pub(crate) fn run(workspace: &Workspace, machine: &Machine, options: &Options, q
     let root = workspace.root().to_path_buf();
     let venv = Venv::find(options.venv.as_deref(), &root)?;
     run_shown(workspace.cargo(&["build", "--release", "-p", "retinanet-cli"]))?;
-    run_shown(workspace.cargo(&["build", "--release", "-p", "retinanet-benches", "--example", "around"]))?;
+    run_shown(workspace.cargo(&["build", "--release", "-p", "retinanet-benches", "--examples"]))?;
     let metadata = workspace.metadata()?;
     let target = metadata["target_directory"].as_str().context("cargo metadata: no `target_directory`")?;
     let ours = Ours::new(&Path::new(target).join("release"));

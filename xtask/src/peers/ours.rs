@@ -34,8 +34,18 @@ impl Ours {
 
     /// Matching and the focal loss, timed.
     pub(crate) fn around(&self) -> Result<Value> {
-        let program = self.folder.join("examples").join(format!("around{}", std::env::consts::EXE_SUFFIX));
-        json(Command::new(program))
+        json(self.example("around"))
+    }
+
+    /// Decoding, timed.
+    pub(crate) fn decode(&self, arguments: &[String]) -> Result<Value> {
+        let mut command = self.example("decode");
+        command.args(arguments);
+        json(command)
+    }
+
+    fn example(&self, name: &str) -> Command {
+        Command::new(self.folder.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
     }
 }
 

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// What pip installs.
-const PACKAGES: &str = "torch torchvision onnx onnxruntime openvino nncf safetensors pillow numpy";
+const PACKAGES: &str =
+    "torch torchvision onnx onnxruntime openvino nncf safetensors pillow numpy opencv-python-headless";
 
 /// The environment's Python and our scripts for it.
 pub(crate) struct Venv {

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet bench`.
 
-use super::{Engine, Inference};
+use super::{CacheArgs, Engine, Inference};
 use clap::{Args, ValueEnum};
 use retinanet::Isa;
 use retinanet_anchors::ImageSize;
@@ -15,6 +15,8 @@ pub(crate) enum BenchMode {
     Detect,
     /// One step of a training, with random targets
     Train,
+    /// The loader alone: images of a data set to batches, epoch by epoch
+    Data,
 }
 
 impl BenchMode {
@@ -24,6 +26,7 @@ impl BenchMode {
             Self::Core => "core",
             Self::Detect => "detect",
             Self::Train => "train",
+            Self::Data => "data",
         }
     }
 }
@@ -113,6 +116,20 @@ pub(crate) struct BenchArgs {
     /// detect: also time that, in turn with the other
     #[arg(long, conflicts_with = "dense")]
     pub(crate) beside_dense: bool,
+    /// data: the data set, a folder or file in COCO, VOC or YOLO form
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// data: the split
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    pub(crate) split: String,
+    /// data: threads that make batches; all cores if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// data: passes over the data; the second finds in the cache what the first left there
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) epochs: usize,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// Write what a timed run gave to this safetensors file
     #[arg(long, value_name = "FILE")]
     pub(crate) dump: Option<PathBuf>,
@@ -133,6 +150,9 @@ A network with random weights is quantised for --dtype int8 on the images that
 it is timed on, or on random ones. --candidates ranks the best logits of all
 locations of the images, and moves the bias so that the N best an image pass;
 box_tower_share is the share of the box subnet's multiplications that are made.
+
+data takes the preset's image size and augmentation; its times of the stages are
+those of a worker, an image. --cache none decodes every image in every epoch.
 
 With --dump, core writes `images`, `class_logits.p3`.. and `box_deltas.p3`..;
 detect writes `boxes.0`, `scores.0`, `labels.0`, `boxes.1`.. an image.";

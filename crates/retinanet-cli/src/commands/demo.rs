@@ -7,7 +7,8 @@ use crate::{Status, data, pictures, table};
 use anyhow::Context;
 use retinanet::{Config, InferenceOptions, InitialWeights, Training, evaluate, start};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{GeneratedConfig, GeneratedDataset};
+use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What makes `small_r18` small enough to learn the generated shapes in about a minute on two cores.
@@ -28,6 +29,9 @@ const SIDE: usize = 160;
 const TRAIN_IMAGES: usize = 400;
 const TEST_IMAGES: usize = 60;
 
+/// Of pixels kept of each set, which is more than all of them.
+const MOST_BYTES: usize = 1 << 30;
+
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     let begin = Instant::now();
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         seed: args.seed.wrapping_mul(2).wrapping_add(1),
         ..set
     })?;
-    let (train, test) = (data::cached(train), data::cached(test));
+    let [train, test] = [train, test].map(|set| Arc::new(CachedDataset::new(Arc::new(set), MOST_BYTES)));
     let names: Vec<&str> = train.classes().iter().map(|class| class.name.as_str()).collect();
     crate::out!(
         "A RetinaNet with a thin ResNet-18, from random weights, learns {} on drawn images.",

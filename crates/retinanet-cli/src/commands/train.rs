@@ -1,6 +1,7 @@
 //! `retinanet train`: a data set to a run folder.
 
 use crate::args::TrainArgs;
+use crate::data::Cache;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, pictures, progress, table};
 use anyhow::Context;
@@ -19,9 +20,10 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
     data::make_folder(&args.output)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
-    let train = data::cached(data::open(&args.data, &args.split)?);
+    let cache = Cache::open(&args.cache)?;
+    let train = cache.over(data::open_to_train(&args.data, &args.split, &config)?);
     let validation = match &args.val_split {
-        Some(split) => Some(data::cached(data::open(&args.data, split)?)),
+        Some(split) => Some(cache.over(data::open(&args.data, split)?)),
         None => None,
     };
     let weights = match (&args.weights, &args.backbone_weights) {

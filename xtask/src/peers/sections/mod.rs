@@ -3,6 +3,7 @@
 mod accuracy;
 mod around;
 mod core;
+mod loader;
 mod scaling;
 mod sparse;
 mod start;
@@ -15,7 +16,7 @@ use super::section::Section;
 type Measure = fn(&Bench) -> Result<Section>;
 
 /// Every section, in the order in which they run.
-pub(crate) const ALL: [(&str, Measure); 9] = [
+pub(crate) const ALL: [(&str, Measure); 10] = [
     ("f32", core::f32),
     ("bf16", core::bf16),
     ("int8", core::int8),
@@ -23,6 +24,7 @@ pub(crate) const ALL: [(&str, Measure); 9] = [
     ("sparse", sparse::measure),
     ("start", start::measure),
     ("around", around::measure),
+    ("loader", loader::measure),
     ("scaling", scaling::measure),
     ("accuracy", accuracy::measure),
 ];

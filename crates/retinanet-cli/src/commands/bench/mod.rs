@@ -3,6 +3,7 @@
 mod candidates;
 mod clock;
 mod core;
+mod data;
 mod detect;
 mod dump;
 mod memory;
@@ -34,12 +35,16 @@ struct Measured {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     validate(args)?;
+    if args.mode == BenchMode::Data {
+        return data::run(args);
+    }
     let subject = Subject::new(args)?;
     let configuration = Configuration::new(args, &subject);
     let measured = match args.mode {
         BenchMode::Core => core::measure(subject, args)?,
         BenchMode::Detect => detect::measure(subject, args)?,
         BenchMode::Train => train::measure(&subject, args)?,
+        BenchMode::Data => unreachable!("it has no network and returned before"),
     };
     crate::data::report("failed", &measured.failures);
     let report = Report::new(args.mode, configuration, &measured);
@@ -81,10 +86,21 @@ fn validate(args: &BenchArgs) -> anyhow::Result<()> {
     ] {
         anyhow::ensure!(is_detect || !is_given, "{option}: expected --mode detect, found {}", args.mode.name());
     }
+    let is_data = args.mode == BenchMode::Data;
+    for (option, is_given) in [("--data", args.data.is_some()), ("--workers", args.workers.is_some())] {
+        anyhow::ensure!(is_data || !is_given, "{option}: expected --mode data, found {}", args.mode.name());
+    }
+    for (option, value) in [("--epochs", Some(args.epochs)), ("--workers", args.workers)] {
+        anyhow::ensure!(value != Some(0), "{option}: expected at least 1, found 0");
+    }
     let is_train = args.mode == BenchMode::Train;
     let is_f32 = matches!(args.inference.dtype, None | Some(Dtype::F32));
     for (option, is_given) in [("--dump", args.dump.is_some()), ("--dtype", !is_f32), ("--isa", args.isa.is_some())] {
-        anyhow::ensure!(!is_train || !is_given, "{option}: expected --mode core or detect, found train");
+        anyhow::ensure!(
+            !(is_train || is_data) || !is_given,
+            "{option}: expected --mode core or detect, found {}",
+            args.mode.name()
+        );
     }
     if let Some(isa) = args.isa {
         let (found, widest) = (isa.name(), IsaArg::detect().name());

@@ -131,12 +131,12 @@ fn stages(runs: &[Run]) -> Vec<(&'static str, f64)> {
 }
 
 /// Three decimals: a microsecond, a kibibyte.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
 /// The name of the processor, where the system says it in a file.
-fn processor() -> Option<String> {
+pub(super) fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
