@@ -59,6 +59,7 @@ const FREE: &[&str] = &["retinanet-benches", "xtask"];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ab_glyph", &["retinanet-draw"]),
     ("anyhow", &["retinanet-cli"]),
+    ("base64", &["retinanet-draw"]),
     (
         "candle-core",
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
@@ -67,6 +68,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
+    ("maud", &["retinanet-draw"]),
     ("roxmltree", &["retinanet-annotations"]),
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),

@@ -1,4 +1,4 @@
-//! Boxes on pictures and plots: annotated detections with legible text, curves, contact sheets.
+//! Boxes on pictures, plots and reports: annotated detections with legible text, curves, contact sheets, [`page`]s.
 //!
 //! Everything draws on [`RgbImage`], eight bits a channel, and needs no display, no font file and no other program.
 //!
@@ -32,6 +32,7 @@ mod curve;
 mod detections;
 mod encode;
 mod error;
+pub mod page;
 mod plot;
 mod sheet;
 mod tag;
