@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use retinanet_annotations::AnnotationSet;
 
-use crate::{Dataset, Sample, SampleError};
+use crate::{CacheStatistics, Dataset, Sample, SampleError};
 
 /// A data set whose samples, once had, are kept until a number of bytes is reached; later ones are read anew each time.
 ///
@@ -16,6 +16,8 @@ pub struct CachedDataset {
     slots: Vec<OnceLock<Sample>>,
     max_bytes: usize,
     used_bytes: AtomicUsize,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 impl CachedDataset {
@@ -27,6 +29,8 @@ impl CachedDataset {
             inner,
             max_bytes,
             used_bytes: AtomicUsize::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         }
     }
 
@@ -55,13 +59,24 @@ impl Dataset for CachedDataset {
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {
         let slot = self.slots.get(index);
         if let Some(kept) = slot.and_then(OnceLock::get) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(kept.clone());
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         let sample = self.inner.sample(index)?;
         if let Some(slot) = slot {
             self.keep(slot, &sample);
         }
         Ok(sample)
+    }
+
+    fn cache_statistics(&self) -> CacheStatistics {
+        CacheStatistics {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            held_bytes: self.used_bytes() as u64,
+            ..CacheStatistics::default()
+        }
     }
 
     fn annotations(&self) -> &AnnotationSet {

@@ -3,7 +3,7 @@
 use retinanet_anchors::BBox;
 use retinanet_annotations::{AnnotationSet, Class};
 
-use crate::{Image, SampleError};
+use crate::{CacheStatistics, Image, SampleError};
 
 /// Pictures with boxes, by index.
 pub trait Dataset: Send + Sync {
@@ -27,6 +27,11 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// The picture cannot be had; the error names its file.
     fn sample(&self, index: usize) -> Result<Sample, SampleError>;
+
+    /// What the cache of the data set has done, all zeros where it has none.
+    fn cache_statistics(&self) -> CacheStatistics {
+        CacheStatistics::default()
+    }
 
     /// All annotations as read, for scoring; image `i` of it is sample `i`.
     fn annotations(&self) -> &AnnotationSet;

@@ -31,6 +31,7 @@ mod picture;
 mod preprocessing;
 mod random;
 mod resize;
+mod statistics;
 
 pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
 pub use batch::{Batch, BatchImage};
@@ -44,4 +45,5 @@ pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
 pub use picture::{FloatImage, Image, ImageView, Pixels};
 pub use preprocessing::{PreparedSizes, Preprocessing};
 pub use resize::PreparationScratch;
+pub use statistics::{CacheStatistics, LoaderStatistics};
 pub use {retinanet_anchors, retinanet_annotations};

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::random::{Purpose, stream};
-use crate::{Augmentation, Batch, ConfigError, Dataset, Preprocessing, SampleError};
+use crate::{Augmentation, Batch, CacheStatistics, ConfigError, Dataset, LoaderStatistics, Preprocessing, SampleError};
 
 /// How samples become batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,7 +139,14 @@ impl Loader {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
         });
-        Epoch { workers: workers.collect(), shared, failures: Vec::new(), waited: Duration::ZERO }
+        Epoch {
+            workers: workers.collect(),
+            cache_before: self.plan.dataset.cache_statistics(),
+            shared,
+            failures: Vec::new(),
+            statistics: LoaderStatistics::default(),
+            start: Instant::now(),
+        }
     }
 }
 
@@ -149,14 +156,24 @@ pub struct Epoch {
     workers: Vec<JoinHandle<()>>,
     /// Of batches that had no sample left, until a batch takes them along.
     failures: Vec<SampleError>,
-    waited: Duration,
+    start: Instant,
+    /// Without those of the cache.
+    statistics: LoaderStatistics,
+    cache_before: CacheStatistics,
 }
 
 impl Epoch {
+    /// What loading has done so far.
+    #[must_use]
+    pub fn statistics(&self) -> LoaderStatistics {
+        let cache = self.shared.plan.dataset.cache_statistics().since(&self.cache_before);
+        LoaderStatistics { cache, ..self.statistics }
+    }
+
     /// Time spent in waiting for batches that were not ready: what faster loading could save.
     #[must_use]
     pub fn waited(&self) -> Duration {
-        self.waited
+        self.statistics.waited
     }
 
     /// Failures that no batch took along: those of the last batches, where none of their samples could be had.
@@ -175,14 +192,16 @@ impl Iterator for Epoch {
             let Some(made) = self.shared.take_next() else {
                 break None;
             };
-            let (batch, failures) = made.unwrap_or_else(|panic| resume_unwind(panic));
-            self.failures.extend(failures);
-            if let Some(batch) = batch {
+            let made = made.unwrap_or_else(|panic| resume_unwind(panic));
+            self.failures.extend(made.failures);
+            self.statistics.add(&made.statistics);
+            if let Some(batch) = made.batch {
                 let failures = self.take_failures();
                 break Some(LoadedBatch { batch, failures });
             }
         };
-        self.waited += start.elapsed();
+        self.statistics.waited += start.elapsed();
+        self.statistics.elapsed = self.start.elapsed();
         loaded
     }
 }
@@ -198,8 +217,16 @@ impl Drop for Epoch {
     }
 }
 
-/// No batch where no sample could be had; or what a panicking data set threw, to be thrown again where it is waited for.
-type Made = thread::Result<(Option<Batch>, Vec<SampleError>)>;
+/// What a worker made of the samples of a batch.
+struct MadeBatch {
+    /// None where no sample could be had.
+    batch: Option<Batch>,
+    failures: Vec<SampleError>,
+    statistics: LoaderStatistics,
+}
+
+/// Or what a panicking data set threw, to be thrown again where it is waited for.
+type Made = thread::Result<MadeBatch>;
 
 struct Shared {
     plan: Arc<Plan>,
@@ -272,38 +299,48 @@ impl Shared {
         }
     }
 
-    fn make(&self, number: usize) -> (Option<Batch>, Vec<SampleError>) {
+    fn make(&self, number: usize) -> MadeBatch {
         let Plan { dataset, preprocessing, augmentation, config } = &*self.plan;
         let start = number * config.batch;
         let end = (start + config.batch).min(self.order.len());
         let (mut samples, mut failures) = (Vec::new(), Vec::new());
+        let mut statistics = LoaderStatistics::default();
         for &index in &self.order[start..end] {
             if self.lock().stopped {
                 break;
             }
-            match dataset.sample(index) {
+            match timed(&mut statistics.decoding, || dataset.sample(index)) {
                 Ok(sample) => {
-                    let sample = augmentation.apply(sample, config.seed, self.epoch, index as u64);
-                    samples.push((index, sample));
+                    statistics.decoded_bytes += sample.image.pixels.len() as u64;
+                    let augment = || augmentation.apply(sample, config.seed, self.epoch, index as u64);
+                    samples.push((index, timed(&mut statistics.augmenting, augment)));
                 }
                 Err(error) => failures.push(error),
             }
         }
-        if samples.is_empty() {
-            return (None, failures);
-        }
-        let min_size = augmentation.min_size(preprocessing.min_size, config.seed, self.epoch, number as u64);
-        let preprocessing = Preprocessing { min_size, ..*preprocessing };
-        match preprocessing.batch_of_samples(&samples) {
-            Ok(batch) => (Some(batch), failures),
-            Err(error) => {
-                failures.extend(
+        let mut batch = None;
+        if !samples.is_empty() {
+            let min_size = augmentation.min_size(preprocessing.min_size, config.seed, self.epoch, number as u64);
+            let preprocessing = Preprocessing { min_size, ..*preprocessing };
+            match timed(&mut statistics.preparing, || preprocessing.batch_of_samples(&samples)) {
+                Ok(made) => batch = Some(made),
+                Err(error) => failures.extend(
                     samples
                         .iter()
                         .map(|(index, _)| SampleError { index: *index, what: format!("sample {index}: {error}") }),
-                );
-                (None, failures)
+                ),
             }
         }
+        statistics.images = batch.as_ref().map_or(0, |batch| batch.images.len());
+        statistics.failures = failures.len();
+        MadeBatch { batch, failures, statistics }
     }
+}
+
+/// Runs `work` and adds the time that it took.
+fn timed<T>(sum: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *sum += start.elapsed();
+    result
 }

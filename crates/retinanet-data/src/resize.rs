@@ -1,13 +1,13 @@
-//! Bilinear resizing of a normalised picture, one output row after the other.
+//! Bilinear resizing, normalising and padding of a picture in one pass, one output row after the other.
 
 use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
 
 use crate::{ImageView, Pixels};
 
-/// v = (p - mean) / std, with p = byte / 255 looked up.
+/// v = (p - mean) / std, with p the stored value times `unit`.
 #[derive(Clone, Debug)]
-pub(crate) struct Normalisation {
+struct Normalisation {
     mean: [f32; 3],
     std: [f32; 3],
     /// The 256 results of each channel: bytes are by far the usual source, and a division each would show.
@@ -25,27 +25,23 @@ impl Normalisation {
         Self { mean, std, of_byte }
     }
 
-    /// Normalises row `y`; each pixel goes into the first three values of an element of `out`.
-    fn row<const PITCH: usize>(&self, image: &ImageView<'_>, y: usize, out: &mut [[f32; PITCH]]) {
-        let from = y * image.size.width;
-        let range = from..from + image.size.width;
-        match image.pixels {
-            Pixels::Bytes(values) => {
-                for (out, rgb) in out.iter_mut().zip(&values.as_chunks::<3>().0[range]) {
-                    for c in 0..3 {
-                        out[c] = self.of_byte[usize::from(rgb[c])][c];
-                    }
-                }
-            }
-            Pixels::Floats(values) => {
-                for (out, rgb) in out.iter_mut().zip(&values.as_chunks::<3>().0[range]) {
-                    for c in 0..3 {
-                        out[c] = (rgb[c] - self.mean[c]) / self.std[c];
-                    }
-                }
-            }
+    /// The same as one product and one sum, v = scale * stored + shift, for values that are stored in units of `unit`. The
+    /// fourth channel is none.
+    fn line(&self, unit: f64) -> Line {
+        let [mut scale, mut shift] = [[0.0; 4]; 2];
+        for c in 0..3 {
+            let (mean, std) = (f64::from(self.mean[c]), f64::from(self.std[c]));
+            scale[c] = (unit / std) as f32;
+            shift[c] = (-mean / std) as f32;
         }
+        Line { scale, shift }
     }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    scale: [f32; 4],
+    shift: [f32; 4],
 }
 
 /// The first of the two neighbouring source positions that an output position mixes, and the share of the second. Behind
@@ -72,23 +68,8 @@ fn taps(source: usize, target: usize) -> impl Iterator<Item = Tap> {
 pub struct PreparationScratch {
     across: Vec<Tap>,
     down: Vec<Tap>,
-    rows: Vec<Rows>,
-}
-
-/// Rows on their way, of one task.
-#[derive(Clone, Debug, Default)]
-struct Rows {
-    /// A source row with its last pixel repeated, four values a pixel so that a pixel is one vector.
-    normalised: Vec<[f32; 4]>,
-    /// Neighbouring output rows share source rows, so the last two are kept after the mixing across.
-    kept: [KeptRow; 2],
-}
-
-#[derive(Clone, Debug, Default)]
-struct KeptRow {
-    y: Option<usize>,
-    /// Three values a pixel, and room for one more behind the last.
-    values: Vec<f32>,
+    /// One row a task: two source rows mixed, three values a pixel, the last pixel twice, and room for one value more.
+    rows: Vec<Vec<f32>>,
 }
 
 /// Where a picture goes: the upper left of a canvas, the rest of which is 0.
@@ -100,7 +81,7 @@ pub(crate) struct Canvas {
     pub(crate) padded: ImageSize,
 }
 
-/// Rows that one task fills, at least: enough that the two source rows kept between neighbours pay.
+/// Rows that one task fills, at least: enough that handing them out does not show.
 const BAND_ROWS: usize = 16;
 
 /// Normalises, resizes and pads a picture in one pass; `image` has pixels, and three values each, and `out` is as large as the
@@ -124,12 +105,12 @@ pub(crate) fn prepare(
     let num_bands = if threads > 1 { resized.height.div_ceil(BAND_ROWS).min(4 * threads) } else { 1 };
     let band_rows = resized.height.div_ceil(num_bands);
     if rows.len() < num_bands {
-        rows.resize_with(num_bands, Rows::default);
+        rows.resize_with(num_bands, Vec::new);
     }
     let row_len = padded.width * 3;
     let (picture, below) = out.split_at_mut(resized.height * row_len);
-    let fill = |(band, (out, rows)): (usize, (&mut [f32], &mut Rows))| {
-        resize.fill_rows(band * band_rows, out, row_len, rows);
+    let fill = |(band, (out, row)): (usize, (&mut [f32], &mut Vec<f32>))| {
+        resize.fill_rows(band * band_rows, out, row_len, row);
     };
     if num_bands > 1 {
         picture.par_chunks_mut(band_rows * row_len).zip(rows).enumerate().for_each(fill);
@@ -150,51 +131,106 @@ struct Resize<'a> {
 impl Resize<'_> {
     /// Fills output rows from `first_row` on, as many as `out` has room for; rows of `out` start `row_len` values apart, and
     /// what lies right of the picture becomes 0.
-    fn fill_rows(&self, first_row: usize, out: &mut [f32], row_len: usize, rows: &mut Rows) {
+    fn fill_rows(&self, first_row: usize, out: &mut [f32], row_len: usize, row: &mut Vec<f32>) {
         let width = self.across.len() * 3;
-        let Rows { normalised, kept } = rows;
-        normalised.resize(self.image.size.width + 1, [0.0; 4]);
-        for row in &mut *kept {
-            row.y = None;
-            row.values.resize(width + 1, 0.0);
-        }
-        for (tap, out) in self.down[first_row..].iter().zip(out.chunks_mut(row_len)) {
-            let (low, high) = (tap.low, (tap.low + 1).min(self.image.size.height - 1));
-            for y in [low, high] {
-                if kept.iter().all(|row| row.y != Some(y)) {
-                    let replaced = usize::from(kept[0].y == Some(low) || kept[0].y == Some(high));
-                    self.source_row(y, normalised, &mut kept[replaced].values);
-                    kept[replaced].y = Some(y);
-                }
-            }
-            let row_of = |y: usize| &kept[usize::from(kept[0].y != Some(y))].values[..width];
+        let is_same_size = self.image.size == ImageSize::new(self.across.len(), self.down.len());
+        for (y, out) in out.chunks_mut(row_len).enumerate() {
             let (out, right) = out.split_at_mut(width);
-            mix(row_of(low), row_of(high), tap.weight, out);
+            if is_same_size {
+                self.normalised(first_row + y, out);
+            } else {
+                self.resized(self.down[first_row + y], row, out);
+            }
             right.fill(0.0);
         }
     }
 
-    /// A source row, normalised and resized across.
-    fn source_row(&self, y: usize, normalised: &mut [[f32; 4]], out: &mut [f32]) {
+    /// A source row that keeps its size.
+    fn normalised(&self, y: usize, out: &mut [f32]) {
         let width = self.image.size.width;
-        if width == self.across.len() {
-            return self.normalisation.row(self.image, y, out.as_chunks_mut::<3>().0);
+        let range = y * width..(y + 1) * width;
+        let out = out.as_chunks_mut::<3>().0.iter_mut();
+        match self.image.pixels {
+            Pixels::Bytes(values) => {
+                for (out, rgb) in out.zip(&values.as_chunks::<3>().0[range]) {
+                    for c in 0..3 {
+                        out[c] = self.normalisation.of_byte[usize::from(rgb[c])][c];
+                    }
+                }
+            }
+            Pixels::Floats(values) => {
+                for (out, rgb) in out.zip(&values.as_chunks::<3>().0[range]) {
+                    for c in 0..3 {
+                        out[c] = (rgb[c] - self.normalisation.mean[c]) / self.normalisation.std[c];
+                    }
+                }
+            }
         }
-        self.normalisation.row(self.image, y, normalised);
-        normalised[width] = normalised[width - 1];
-        for (x, tap) in self.across.iter().enumerate() {
-            let (low, high) = (normalised[tap.low], normalised[tap.low + 1]);
-            let mixed: [f32; 4] = std::array::from_fn(|c| (1.0 - tap.weight) * low[c] + tap.weight * high[c]);
-            // One store of four values; the next pixel's begins at the fourth.
-            out[3 * x..3 * x + 4].copy_from_slice(&mixed);
-        }
+    }
+
+    /// An output row: two source rows mixed, then the neighbours in the mixed row, then normalised. The mixing down comes
+    /// first as it runs over adjacent values; normalising last is the same, since the shares of a mixture sum to 1.
+    fn resized(&self, tap: Tap, row: &mut Vec<f32>, out: &mut [f32]) {
+        let ImageSize { width, height } = self.image.size;
+        let (low, high) = (tap.low, (tap.low + 1).min(height - 1));
+        row.resize(3 * (width + 1) + 1, 0.0);
+        let range = |y: usize| 3 * y * width..3 * (y + 1) * width;
+        let mixed = &mut row[..3 * width];
+        let unit = match self.image.pixels {
+            Pixels::Bytes(values) => {
+                mix_down(&values[range(low)], &values[range(high)], tap.weight, mixed);
+                1.0 / 255.0
+            }
+            Pixels::Floats(values) => {
+                mix_down(&values[range(low)], &values[range(high)], tap.weight, mixed);
+                1.0
+            }
+        };
+        row.copy_within(3 * (width - 1)..3 * width, 3 * width);
+        mix_across(row, self.across, self.normalisation.line(unit), out);
     }
 }
 
-fn mix(low: &[f32], high: &[f32], weight: f32, out: &mut [f32]) {
-    for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-        *out = (1.0 - weight) * low + weight * high;
+/// out = low + weight * (high - low)
+fn mix_down<T: Copy + Into<f32>>(low: &[T], high: &[T], weight: f32, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as was asked a line before.
+        return unsafe { mix_down_avx2(low, high, weight, out) };
     }
+    mix_down_anywhere(low, high, weight, out);
+}
+
+/// The same for vectors of eight, which the compiler makes of the plain loop.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn mix_down_avx2<T: Copy + Into<f32>>(low: &[T], high: &[T], weight: f32, out: &mut [f32]) {
+    mix_down_anywhere(low, high, weight, out);
+}
+
+#[inline(always)]
+fn mix_down_anywhere<T: Copy + Into<f32>>(low: &[T], high: &[T], weight: f32, out: &mut [f32]) {
+    for ((out, &low), &high) in out.iter_mut().zip(low).zip(high) {
+        let (low, high): (f32, f32) = (low.into(), high.into());
+        *out = low + weight * (high - low);
+    }
+}
+
+/// Mixes neighbouring pixels of `row` and normalises: three values a tap. Pixels are read and written four values at once,
+/// the fourth of which the next pixel overwrites.
+fn mix_across(row: &[f32], across: &[Tap], line: Line, out: &mut [f32]) {
+    let Some((last, before)) = across.split_last() else { return };
+    let mixed = |tap: &Tap| -> [f32; 4] {
+        let neighbours: &[f32; 7] = row[3 * tap.low..][..7].try_into().expect("seven values");
+        std::array::from_fn(|c| {
+            let (low, high) = (neighbours[c], neighbours[c + 3]);
+            line.scale[c] * (low + tap.weight * (high - low)) + line.shift[c]
+        })
+    };
+    for (x, tap) in before.iter().enumerate() {
+        out[3 * x..3 * x + 4].copy_from_slice(&mixed(tap));
+    }
+    out[3 * before.len()..].copy_from_slice(&mixed(last)[..3]);
 }
 
 #[cfg(test)]

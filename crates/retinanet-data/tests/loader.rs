@@ -201,6 +201,28 @@ fn the_cache_keeps_what_fits() {
     // The bad one and those without room are asked for again.
     assert_eq!(dataset.asked.load(Ordering::Relaxed), 6 + 3);
     assert_eq!((cached.len(), first[2].is_err()), (6, true));
+    let statistics = cached.cache_statistics();
+    assert_eq!((statistics.hits, statistics.misses), (3, 6 + 3));
+    assert_eq!(statistics.held_bytes, cached.used_bytes() as u64);
+}
+
+#[test]
+fn an_epoch_says_what_it_did() {
+    let cached = CachedDataset::new(Arc::new(Plain::new(10, &[1, 3, 4, 5, 9])), 1 << 20);
+    let loader = loader_of(cached, LoaderConfig { batch: 3, shuffle: false, workers: 2, ..SHUFFLED });
+    for (epoch_idx, (hits, misses)) in [(0, 10), (5, 5)].into_iter().enumerate() {
+        let mut epoch = loader.epoch(epoch_idx);
+        assert_eq!(epoch.statistics().images, 0);
+        let images: usize = epoch.by_ref().map(|loaded| loaded.batch.images.len()).sum();
+        let statistics = epoch.statistics();
+        assert_eq!((statistics.images, statistics.failures), (images, 5));
+        // Pictures of 8, 9 and 10 x 8 by turns: samples 0, 2, 6, 7 and 8.
+        assert_eq!(statistics.decoded_bytes, 3 * 8 * (8 + 10 + 8 + 9 + 10));
+        assert!(statistics.decoding > Duration::ZERO && statistics.preparing > Duration::ZERO);
+        assert!(statistics.waited == epoch.waited() && statistics.waited <= statistics.elapsed);
+        assert!(statistics.images_per_second() > 0.0 && statistics.images_per_worker_second() > 0.0);
+        assert_eq!((statistics.cache.hits, statistics.cache.misses), (hits, misses));
+    }
 }
 
 #[test]
