@@ -65,13 +65,18 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
     ),
     ("clap", &["retinanet-cli"]),
+    ("console", &["retinanet-cli"]),
+    ("crc32c", &["retinanet"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("humantime", &["retinanet"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("maud", &["retinanet-draw"]),
+    ("prost", &["retinanet"]),
     ("roxmltree", &["retinanet-annotations"]),
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),
+    ("sysinfo", &["retinanet"]),
     ("zip", &["retinanet"]),
 ];
 

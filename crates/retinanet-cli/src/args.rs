@@ -1,9 +1,11 @@
 //! The arguments of every command.
 
 mod bench;
+mod compare;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use compare::CompareArgs;
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
+    /// Show runs beside each other: what was different, and what came of it
+    Compare(CompareArgs),
     /// Show what is in a model, or the presets
     Info(InfoArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
@@ -48,7 +52,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Score(_) | Self::Compare(_) | Self::Info(_) => None,
         }
     }
 
@@ -57,7 +61,9 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Compare(_) | Self::Info(_) => {
+                false
+            }
         }
     }
 }
@@ -88,6 +94,30 @@ pub(crate) enum Dtype {
     Bf16,
     /// 8 bits, of quantised models
     Int8,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar, even where NO_COLOR, CI or TERM=dumb ask for none; lines where there is no terminal
+    Bar,
+    /// A line every 30 seconds and one an epoch
+    Plain,
+    /// Nothing but failures and warnings
+    None,
+}
+
+/// What every command that trains takes for its run folder.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Replace the run that the folder holds
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) progress: ProgressArg,
 }
 
 /// What every command that detects takes.
@@ -194,9 +224,11 @@ pub(crate) struct TrainArgs {
     /// Any value of the configuration, as loss.class.focal.gamma=1.5; may be given several times
     #[arg(long = "set", value_name = "key=value")]
     pub(crate) set: Vec<String>,
-    /// Folder of the run: configuration, metrics, checkpoints, pictures
+    /// Folder of the run: configuration, metrics, checkpoints, pictures, report
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -257,6 +289,8 @@ pub(crate) struct DemoArgs {
     /// Any value of the configuration, as train.epochs=2; may be given several times
     #[arg(long = "set", value_name = "key=value")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 impl Engine {

@@ -31,12 +31,6 @@ pub(crate) fn num_dropped_images(dataset: &dyn Dataset) -> usize {
     dataset.annotations().problems.iter().filter(|problem| problem.effect == Effect::ImageDropped).count()
 }
 
-/// Makes a folder for output, or says why that cannot be one.
-pub(crate) fn make_folder(path: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(!path.exists() || path.is_dir(), "{}: expected a folder, found a file", path.display());
-    std::fs::create_dir_all(path).with_context(|| format!("{}: cannot make the folder", path.display()))
-}
-
 /// Most memory that the decoded images of one split are kept in, so that each is decoded once.
 const CACHE_BYTES: usize = 1 << 30;
 

@@ -5,7 +5,6 @@ mod clock;
 mod core;
 mod detect;
 mod dump;
-mod memory;
 mod precision;
 mod random;
 mod report;
