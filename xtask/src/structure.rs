@@ -60,6 +60,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("ab_glyph", &["retinanet-draw"]),
     ("anyhow", &["retinanet-cli"]),
     ("bytesize", &["retinanet-cli"]),
+    ("base64", &["retinanet-draw"]),
     (
         "candle-core",
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
@@ -74,11 +75,18 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("dirs", &["retinanet-cli"]),
     ("fs4", &["retinanet-data"]),
+    ("console", &["retinanet-cli"]),
+    ("crc32c", &["retinanet"]),
+    ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("humantime", &["retinanet"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
+    ("maud", &["retinanet-draw"]),
+    ("prost", &["retinanet"]),
     ("roxmltree", &["retinanet-annotations"]),
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),
+    ("sysinfo", &["retinanet"]),
     ("zip", &["retinanet"]),
 ];
 

@@ -2,12 +2,14 @@
 
 mod bench;
 mod cache;
+mod compare;
 mod completions;
 mod detect;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use cache::{CacheArgs, CachePlace};
+pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use quantize::QuantizeArgs;
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
+    /// Show runs beside each other: what was different, and what came of it
+    Compare(CompareArgs),
     /// Show what is in a model, or the presets
     Info(InfoArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
@@ -58,7 +62,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
+            Self::Score(_) | Self::Compare(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
         }
     }
 
@@ -98,6 +102,30 @@ pub(crate) enum Dtype {
     Bf16,
     /// 8 bits, of quantised models
     Int8,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar, even where NO_COLOR, CI or TERM=dumb ask for none; lines where there is no terminal
+    Bar,
+    /// A line every 30 seconds and one an epoch
+    Plain,
+    /// Nothing but failures and warnings
+    None,
+}
+
+/// What every command that trains takes for its run folder.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Replace the run that the folder holds
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) progress: ProgressArg,
 }
 
 /// What every command that detects takes.
@@ -171,9 +199,11 @@ pub(crate) struct TrainArgs {
     /// Any value of the configuration, as loss.class.focal.gamma=1.5; may be given several times
     #[arg(long = "set", value_name = "key=value")]
     pub(crate) set: Vec<String>,
-    /// Folder of the run: configuration, metrics, checkpoints, pictures
+    /// Folder of the run: configuration, metrics, checkpoints, pictures, report
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +264,8 @@ pub(crate) struct DemoArgs {
     /// Any value of the configuration, as train.epochs=2; may be given several times
     #[arg(long = "set", value_name = "key=value")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 impl Engine {

@@ -9,7 +9,9 @@ mod inputs;
 mod interrupt;
 mod pictures;
 mod progress;
+mod summary;
 mod table;
+mod training;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -77,6 +79,11 @@ fn message(error: &anyhow::Error) -> String {
     })
 }
 
+/// The program and its arguments, for the record.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
 /// How the program was called, for commands to try next.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "retinanet".to_owned())
@@ -102,6 +109,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -1,11 +1,10 @@
 //! Annotated pictures on disk.
 
 use anyhow::Context;
-use retinanet::DetectionPlan;
 use retinanet_anchors::Detection;
 use retinanet_annotations::{Class, write_atomically};
-use retinanet_data::{Dataset, Image};
-use retinanet_draw::{RgbImage, draw_detections, encode_jpeg, encode_png, grid, label_detections, picture_from_rgb};
+use retinanet_data::Image;
+use retinanet_draw::{RgbImage, draw_detections, encode_jpeg, encode_png, label_detections, picture_from_rgb};
 use std::path::Path;
 
 /// The picture with every detection from this score on.
@@ -29,22 +28,4 @@ pub(crate) fn write(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
     let bytes = if is_png { encode_png(picture) } else { encode_jpeg(picture, 92) };
     let bytes = bytes.with_context(|| format!("{}: cannot encode", path.display()))?;
     write_atomically(path, |file| file.write_all(&bytes)).with_context(|| format!("{}: cannot write", path.display()))
-}
-
-/// Some pictures of a data set with what the detector finds, side by side; unreadable ones are left out.
-pub(crate) fn contact_sheet(
-    plan: &DetectionPlan,
-    dataset: &dyn Dataset,
-    count: usize,
-    score_threshold: f32,
-) -> anyhow::Result<RgbImage> {
-    let count = count.min(dataset.len());
-    let mut pictures = Vec::with_capacity(count);
-    for i in 0..count {
-        // Spread over the set: neighbours are often alike.
-        let Ok(sample) = dataset.sample(i * dataset.len() / count) else { continue };
-        pictures.push(annotate(&sample.image, &plan.detect(&sample.image)?, plan.classes(), score_threshold)?);
-    }
-    let columns = (pictures.len() as f64).sqrt().ceil() as usize;
-    Ok(grid(&pictures, columns.max(1), 4)?)
 }

@@ -3,7 +3,10 @@
 use retinanet_eval::CocoMetrics;
 
 /// Rows in columns: the first left, the others right; the first row is the heading.
+///
+/// Control characters, such as those of a hostile class name, are written as escapes.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -22,6 +25,15 @@ pub(crate) fn render(rows: &[Vec<String>]) -> String {
         lines.insert(1, "-".repeat(rule));
     }
     lines.join("\n")
+}
+
+/// The text with its control characters as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    let written = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(written).collect()
 }
 
 /// A score between 0 and 1 as .123, or a dash where it is not defined.
@@ -73,6 +85,8 @@ mod tests {
     fn columns_line_up() {
         let rows = [vec!["class".to_owned(), "AP".to_owned()], vec!["cat".to_owned(), "0.5".to_owned()]];
         assert_eq!(render(&rows), "class   AP\n----------\ncat    0.5");
+        let hostile = [vec!["a\u{1b}[31mb".to_owned()], vec!["c\nd".to_owned()]];
+        assert_eq!(render(&hostile), "a\\u{1b}[31mb\n-------------\nc\\nd");
         assert_eq!(score(-1.0), "-");
         assert_eq!(score(0.12345), "0.123");
         let found = [0, 1, 2].map(|number| count(number, "box", "boxes"));

@@ -1,11 +1,11 @@
 //! The binary as scripts see it: exit codes, standard output, standard error.
 
+mod data;
 mod run;
 mod window;
 
+use data::{SMALL, write_data};
 use run::{check, path};
-use std::path::Path;
-use window::bmp_with_window;
 
 #[test]
 fn what_cannot_run_says_what_to_do() {
@@ -21,50 +21,21 @@ fn what_cannot_run_says_what_to_do() {
     check(&["info", "missing.safetensors"], 2, "missing.safetensors");
 }
 
-/// Two images with one box each, one without, one file that is no image and one box with no area, in COCO's form.
-fn write_data(folder: &Path) {
-    std::fs::create_dir_all(folder.join("images")).expect("a folder");
-    std::fs::create_dir_all(folder.join("annotations")).expect("a folder");
-    let bmp = bmp_with_window();
-    for name in ["a.bmp", "b.bmp", "none.bmp"] {
-        std::fs::write(folder.join("images").join(name), &bmp).expect("an image");
-    }
-    std::fs::write(folder.join("images/broken.bmp"), b"BM no image").expect("a file");
-    let images = ["a.bmp", "b.bmp", "none.bmp", "broken.bmp"].iter().enumerate();
-    let images: Vec<_> = images
-        .map(|(id, name)| serde_json::json!({ "id": id, "file_name": name, "width": 64, "height": 64 }))
-        .collect();
-    let annotation = |id: u32, image_id: u32, bbox: [u32; 4]| serde_json::json!({ "id": id, "image_id": image_id, "category_id": 7, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0 });
-    let annotations = [
-        annotation(1, 0, [12, 10, 32, 30]),
-        annotation(2, 1, [12, 10, 32, 30]),
-        annotation(3, 1, [5, 5, 0, 9]),
-        annotation(4, 3, [1, 1, 9, 9]),
-    ];
-    let document = serde_json::json!({ "images": images, "annotations": annotations, "categories": [{ "id": 7, "name": "window" }] });
-    std::fs::write(folder.join("annotations/instances_train.json"), document.to_string()).expect("annotations");
-}
-
 #[test]
 fn a_folder_with_flaws_trains_scores_and_detects() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_data(folder.path());
     let (data, run) = (folder.path().to_owned(), folder.path().join("run"));
-    let small = [
-        "backbone.width=8",
-        "fpn.channels=16",
-        "head.channels=16",
-        "preprocessing.min_size=64",
-        "preprocessing.max_size=64",
-    ];
     let mut args =
         vec!["train", "--data", path(&data), "--output", path(&run), "--epochs", "2", "--batch", "2", "--threads", "2"];
-    small.iter().for_each(|assignment| args.extend(["--set", assignment]));
+    SMALL.iter().for_each(|assignment| args.extend(["--set", assignment]));
     let output = check(&args, 1, "broken.bmp");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("1 with no boxes"), "{stderr}");
     assert!(stderr.to_lowercase().contains("width"), "the box with no area is named: {stderr}");
-    for name in ["config.toml", "metrics.jsonl", "last.safetensors", "curves.png", "detections.png"] {
+    for name in
+        ["config.toml", "run.json", "metrics.jsonl", "last.safetensors", "curves.png", "detections.png", "report.html"]
+    {
         assert!(run.join(name).is_file(), "{name}");
     }
 

@@ -83,7 +83,7 @@ pub fn draw_detections(picture: &mut RgbImage, boxes: &[LabelledBox]) {
 }
 
 /// The pixels of a box inside the picture, at least one across and down; `None` where there is nothing to see.
-fn to_pixels(bbox: &BBox, picture: &PixelRect) -> Option<PixelRect> {
+pub(crate) fn to_pixels(bbox: &BBox, picture: &PixelRect) -> Option<PixelRect> {
     let sides = [bbox.x0, bbox.y0, bbox.x1, bbox.y1];
     let (width, height) = (picture.x1 as f32, picture.y1 as f32);
     let outside = bbox.x0 >= width || bbox.y0 >= height || bbox.x1 <= 0.0 || bbox.y1 <= 0.0;

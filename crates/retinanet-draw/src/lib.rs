@@ -1,4 +1,4 @@
-//! Boxes on pictures and plots: annotated detections with legible text, curves, contact sheets.
+//! Boxes on pictures, plots and reports: annotated detections with legible text, curves, contact sheets, [`page`]s.
 //!
 //! Everything draws on [`RgbImage`], eight bits a channel, and needs no display, no font file and no other program.
 //!
@@ -32,7 +32,10 @@ mod curve;
 mod detections;
 mod encode;
 mod error;
+mod outlines;
+pub mod page;
 mod plot;
+mod scale;
 mod sheet;
 mod tag;
 mod text;
@@ -43,5 +46,7 @@ pub use detections::{LabelledBox, draw_detections, label_detections};
 pub use encode::{encode_jpeg, encode_png, picture_from_rgb};
 pub use error::DrawError;
 pub use image::RgbImage;
+pub use outlines::{Outline, draw_outlines};
 pub use plot::{Plot, Scale, Series, line_plot};
+pub use scale::scaled;
 pub use sheet::grid;

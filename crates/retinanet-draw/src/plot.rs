@@ -131,7 +131,7 @@ fn trace(curve: &mut Curve, points: impl Iterator<Item = Option<(f32, f32)>>) {
 }
 
 /// The least and the greatest of the values, or 0 to 1 where there are none.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(crate) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let placed = values.filter(|value| value.abs() <= LARGEST);
     let ends = placed.fold(None, |ends: Option<(f64, f64)>, value| match ends {
         None => Some((value, value)),
@@ -141,12 +141,12 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// The points of all series that both coordinates give a place.
-fn points(plot: &Plot) -> impl Iterator<Item = (f64, f64)> {
+pub(crate) fn points(plot: &Plot) -> impl Iterator<Item = (f64, f64)> {
     let all = plot.series.iter().flat_map(|series| series.points.iter().copied());
     all.filter(|(x, y)| x.abs() <= LARGEST && y.abs() <= LARGEST)
 }
 
-fn y_axis(plot: &Plot, max_ticks: usize) -> Axis {
+pub(crate) fn y_axis(plot: &Plot, max_ticks: usize) -> Axis {
     let values = points(plot).map(|(_, y)| y);
     match plot.y_scale {
         Scale::Linear => Axis::loose(range(values), max_ticks),

@@ -81,6 +81,9 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A run folder cannot be made.
+    #[error(transparent)]
+    Run(#[from] crate::run::RunError),
     /// The network cannot be planned, or run on these images.
     #[error(transparent)]
     Plan(#[from] retinanet_ops::network::plan::PlanError),

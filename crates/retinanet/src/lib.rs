@@ -30,6 +30,7 @@ mod optim;
 mod plan;
 mod postprocess;
 mod quantization;
+pub mod run;
 mod start;
 mod targets;
 mod torchvision;

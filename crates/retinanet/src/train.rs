@@ -8,15 +8,17 @@ use crate::loss::DetectionLoss;
 use crate::model::Model;
 use crate::optim::{Optimizer, clip_gradients, gradient_norm};
 use crate::plan::InferenceOptions;
+use crate::run::RunFolder;
 use crate::targets::{GroundTruth, Targets};
-use retinanet_annotations::{Class, write_atomically};
-use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, SampleError};
-use serde_json::json;
+use retinanet_anchors::{BBox, Pyramid};
+use retinanet_annotations::Class;
+use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, LoaderStatistics, SampleError};
+use retinanet_eval::CocoSummary;
 use std::fs;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a training is made of but the model.
 pub struct Training {
@@ -26,7 +28,8 @@ pub struct Training {
     pub train: Arc<dyn Dataset>,
     /// What is scored while training.
     pub validation: Option<Arc<dyn Dataset>>,
-    /// The folder of the run: `config.toml`, `metrics.jsonl`, `last.safetensors`, `best.safetensors`.
+    /// The folder of the run: the training writes its checkpoints, `last.safetensors` and `best.safetensors`; all else is a
+    /// [`RunRecorder`](crate::run::RunRecorder)'s.
     pub output: PathBuf,
     /// Threads that read pictures ahead.
     pub workers: usize,
@@ -42,6 +45,15 @@ pub enum Event<'a> {
         steps_per_epoch: usize,
         /// The learning rate after warm-up, scaled to the batch.
         learning_rate: f64,
+    },
+    /// Before the first step: what it learns from. The training ends no sooner than after that step.
+    FirstBatch {
+        /// The images as augmented and resized.
+        batch: &'a Batch,
+        /// The anchors, the same for every image.
+        anchors: &'a Pyramid<Vec<BBox>>,
+        /// What each anchor is trained toward.
+        targets: &'a Targets,
     },
     /// A sample could not be used; the epoch goes on without it.
     Failure(&'a SampleError),
@@ -60,7 +72,7 @@ pub enum Event<'a> {
         evaluation: &'a Evaluation,
     },
     /// After each epoch, its checkpoint written.
-    Epoch(EpochSummary),
+    Epoch(&'a EpochSummary),
 }
 
 /// One step of the optimiser.
@@ -82,6 +94,10 @@ pub struct Step {
     pub learning_rate: f64,
     /// Foreground anchors of the batch.
     pub num_foreground: usize,
+    /// How long it took, with the wait for its pictures.
+    pub duration: Duration,
+    /// How long it waited for its pictures.
+    pub waited: Duration,
 }
 
 /// One epoch.
@@ -89,14 +105,26 @@ pub struct Step {
 pub struct EpochSummary {
     /// Epochs done.
     pub epoch: usize,
+    /// Steps of the optimiser done.
+    pub step: usize,
+    /// Images learned from.
+    pub images: usize,
     /// Mean over its steps.
     pub class_loss: f64,
     /// Mean over its steps.
     pub box_loss: f64,
-    /// Time that steps waited for pictures.
-    pub waited: std::time::Duration,
-    /// COCO AP on the validation split, where it was scored; -1 where it has no objects to find.
-    pub ap: Option<f64>,
+    /// Mean over its steps, of the norm before clipping.
+    pub gradient_norm: f64,
+    /// The rate of its last step.
+    pub learning_rate: f64,
+    /// How long its steps took.
+    pub duration: Duration,
+    /// What loading did meanwhile, and how long the steps waited for it.
+    pub loading: LoaderStatistics,
+    /// How long scoring took.
+    pub validation: Duration,
+    /// COCO's numbers on the validation split, where it was scored; -1 where it has no objects to find.
+    pub score: Option<CocoSummary>,
 }
 
 /// How a training ended.
@@ -121,30 +149,29 @@ fn report_failures(failures: &[SampleError], on_event: &mut dyn FnMut(Event<'_>)
 #[derive(Default)]
 struct Sums {
     steps: usize,
+    images: usize,
     class_loss: f64,
     box_loss: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
+    duration: Duration,
 }
 
 impl Training {
     /// Trains the model. `on_event` sees all that happens; when it breaks, the step is finished, the weights are saved and
     /// the training ends.
     ///
-    /// Every file of the run folder is written whole or not at all, so that an interrupted run keeps its last checkpoint;
-    /// only `metrics.jsonl` grows, by a line an epoch.
+    /// Checkpoints are written whole or not at all, so that a run that fails or is killed keeps its last one.
     ///
     /// # Errors
-    /// There is nothing to train on, a file cannot be written, or the loss is not finite.
+    /// There is nothing to train on, a checkpoint cannot be written, or the loss is not finite.
     pub fn run(&self, model: Model, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
         let classes: Vec<Class> = self.train.classes().to_vec();
         if self.train.is_empty() {
             return Err(Error::Data("expected at least 1 image to train on, found 0".to_owned()));
         }
         fs::create_dir_all(&self.output).map_err(|source| Error::Io { path: self.output.clone(), source })?;
-        let config_path = self.output.join("config.toml");
-        let text = self.config.to_toml()?;
-        write_atomically(&config_path, |file| file.write_all(text.as_bytes()))
-            .map_err(|source| Error::Io { path: config_path, source })?;
-        let mut metrics = Metrics::create(self.output.join("metrics.jsonl"))?;
+        let folder = RunFolder::new(&self.output);
 
         let train = &self.config.train;
         let order =
@@ -165,7 +192,9 @@ impl Training {
         for epoch in 0..train.epochs {
             let mut sums = Sums::default();
             let mut batches = loader.epoch(epoch);
-            while !interrupted && let Some(loaded) = batches.next() {
+            while !interrupted {
+                let (begin, waited_before) = (Instant::now(), batches.waited());
+                let Some(loaded) = batches.next() else { break };
                 if epoch == 0 {
                     failures += loaded.failures.len();
                     interrupted |= report_failures(&loaded.failures, on_event);
@@ -174,8 +203,17 @@ impl Training {
                     continue;
                 }
                 let learning_rate = base_rate * train.schedule.factor(step, total_steps);
-                let report =
-                    self.step(&detector.model, &mut optimizer, &mut loss, &loaded.batch, (epoch, step), learning_rate)?;
+                let mut report = self.step(
+                    &detector.model,
+                    &mut optimizer,
+                    &mut loss,
+                    &loaded.batch,
+                    (epoch, step),
+                    learning_rate,
+                    on_event,
+                )?;
+                report.waited = batches.waited() - waited_before;
+                report.duration = begin.elapsed();
                 sums.add(&report);
                 step += 1;
                 interrupted |= on_event(Event::Step(report)).is_break();
@@ -186,33 +224,34 @@ impl Training {
                 failures += rest.len();
                 interrupted |= report_failures(&rest, on_event);
             }
-            let waited = batches.waited();
+            let loading = batches.statistics();
             drop(batches);
-            detector.save(self.output.join("last.safetensors"))?;
+            detector.save(folder.last())?;
             if interrupted {
                 break;
             }
 
             let is_due = (epoch + 1) % train.validate_every == 0 || epoch + 1 == train.epochs;
-            let mut ap = None;
+            let mut score = None;
+            let begin = Instant::now();
             if let Some(validation) = self.validation.as_ref().filter(|_| is_due) {
                 let plan = detector.plan(&InferenceOptions::default())?;
                 let evaluation = evaluate(&plan, &**validation, &mut |images| on_event(Event::Validating { images }))?;
                 interrupted |= evaluation.is_none();
                 if let Some(evaluation) = evaluation {
-                    let score = evaluation.metrics.summary.ap;
-                    ap = Some(score);
+                    score = Some(evaluation.metrics.summary);
+                    let ap = evaluation.metrics.summary.ap;
                     // Negative where there is nothing to score, which is no best.
-                    if score >= 0.0 && best.is_none_or(|(best, _)| score > best) {
-                        best = Some((score, epoch + 1));
-                        detector.save(self.output.join("best.safetensors"))?;
+                    if ap >= 0.0 && best.is_none_or(|(best, _)| ap > best) {
+                        best = Some((ap, epoch + 1));
+                        detector.save(folder.best())?;
                     }
                     interrupted |= on_event(Event::Validation { epoch: epoch + 1, evaluation: &evaluation }).is_break();
                 }
             }
-            let summary = sums.summary(epoch + 1, waited, ap);
-            metrics.append(&summary, base_rate * train.schedule.factor(step.saturating_sub(1), total_steps))?;
-            interrupted |= on_event(Event::Epoch(summary)).is_break();
+            let summary =
+                EpochSummary { epoch: epoch + 1, step, loading, validation: begin.elapsed(), score, ..sums.means() };
+            interrupted |= on_event(Event::Epoch(&summary)).is_break();
             if interrupted {
                 break;
             }
@@ -228,6 +267,7 @@ impl Training {
         batch: &Batch,
         (epoch, step): (usize, usize),
         learning_rate: f64,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Step> {
         let (predictions, engine) = model.predict_for_training(&batch_tensor(batch)?)?;
         let anchors = model.network.anchors(batch.padded, &predictions.grids)?;
@@ -237,6 +277,10 @@ impl Training {
         };
         let ground_truth: Vec<GroundTruth> = batch.images.iter().map(objects).collect();
         let targets = Targets::new(&self.config.matcher, &anchors, &ground_truth)?;
+        if step == 0 {
+            // Whoever breaks here is asked again after the step.
+            let _ = on_event(Event::FirstBatch { batch, anchors: &anchors, targets: &targets });
+        }
         let losses = loss.forward(&predictions, &targets, &anchors, step as u64)?;
         let (class_loss, box_loss) = (losses.class.to_scalar::<f32>()?, losses.r#box.to_scalar::<f32>()?);
 
@@ -266,6 +310,8 @@ impl Training {
             gradient_norm: norm,
             learning_rate,
             num_foreground: targets.num_foreground.iter().sum(),
+            duration: Duration::ZERO,
+            waited: Duration::ZERO,
         })
     }
 }
@@ -273,35 +319,30 @@ impl Training {
 impl Sums {
     fn add(&mut self, step: &Step) {
         self.steps += 1;
+        self.images += step.images;
         self.class_loss += f64::from(step.class_loss);
         self.box_loss += f64::from(step.box_loss);
+        self.gradient_norm += step.gradient_norm;
+        self.learning_rate = step.learning_rate;
+        self.duration += step.duration;
     }
 
-    fn summary(&self, epoch: usize, waited: std::time::Duration, ap: Option<f64>) -> EpochSummary {
+    /// What the steps alone tell of the epoch.
+    fn means(&self) -> EpochSummary {
         let steps = self.steps.max(1) as f64;
-        EpochSummary { epoch, class_loss: self.class_loss / steps, box_loss: self.box_loss / steps, waited, ap }
-    }
-}
-
-/// One JSON object a line and epoch.
-struct Metrics {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl Metrics {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = fs::File::create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        Ok(Self { path, file })
-    }
-
-    fn append(&mut self, epoch: &EpochSummary, learning_rate: f64) -> Result<()> {
-        let EpochSummary { epoch, class_loss, box_loss, waited, ap } = epoch;
-        let line = json!({
-            "epoch": epoch, "class_loss": class_loss, "box_loss": box_loss, "learning_rate": learning_rate,
-            "waited_seconds": waited.as_secs_f64(), "AP": ap,
-        });
-        writeln!(self.file, "{line}").map_err(|source| Error::Io { path: self.path.clone(), source })
+        EpochSummary {
+            epoch: 0,
+            step: 0,
+            images: self.images,
+            class_loss: self.class_loss / steps,
+            box_loss: self.box_loss / steps,
+            gradient_norm: self.gradient_norm / steps,
+            learning_rate: self.learning_rate,
+            duration: self.duration,
+            loading: LoaderStatistics::default(),
+            validation: Duration::ZERO,
+            score: None,
+        }
     }
 }
 

@@ -1,105 +1,13 @@
 //! Training from end to end: a tiny network learns two images, bad samples are survived, checkpoints come back whole.
 
+mod squares;
+
 use retinanet::{Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start};
-use retinanet_anchors::{BBox, ImageSize};
-use retinanet_annotations::{AnnotatedImage, Annotation, AnnotationSet, Class};
-use retinanet_data::{Dataset, Image, Sample, SampleError};
+use retinanet_annotations::Class;
+use retinanet_data::Dataset;
+use squares::{Squares, tiny};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// Bright squares on a dark ground, drawn in memory.
-struct Squares {
-    set: AnnotationSet,
-}
-
-const SIDE: usize = 64;
-
-impl Squares {
-    /// One image for each list of squares (left, top, side, class).
-    fn new(images: &[&[(usize, usize, usize, usize)]]) -> Self {
-        let annotation = |&(x, y, side, class_idx): &(usize, usize, usize, usize)| Annotation {
-            class_idx,
-            xywh: [x, y, side, side].map(|v| v as f64),
-            area: (side * side) as f64,
-            is_crowd: false,
-            is_difficult: false,
-        };
-        let image = |(i, squares): (usize, &&[(usize, usize, usize, usize)])| AnnotatedImage {
-            id: i as i64,
-            path: format!("{i}").into(),
-            file_name: format!("squares-{i}"),
-            size: Some(ImageSize::new(SIDE, SIDE)),
-            annotations: squares.iter().map(annotation).collect(),
-        };
-        let classes = ["light", "dark"]
-            .iter()
-            .enumerate()
-            .map(|(i, name)| Class { category_id: 10 + i as i64, name: (*name).to_owned() });
-        let set = AnnotationSet {
-            classes: classes.collect(),
-            images: images.iter().enumerate().map(image).collect(),
-            problems: Vec::new(),
-        };
-        Self { set }
-    }
-}
-
-impl Dataset for Squares {
-    fn len(&self) -> usize {
-        self.set.images.len()
-    }
-
-    fn classes(&self) -> &[Class] {
-        &self.set.classes
-    }
-
-    fn sample(&self, index: usize) -> Result<Sample, SampleError> {
-        let annotations = &self.set.images[index].annotations;
-        let mut pixels = vec![110; SIDE * SIDE * 3];
-        for annotation in annotations {
-            let [x, y, width, height] = annotation.xywh.map(|v| v as usize);
-            for row in y..y + height {
-                pixels[(row * SIDE + x) * 3..(row * SIDE + x + width) * 3].fill(if annotation.class_idx == 0 {
-                    255
-                } else {
-                    0
-                });
-            }
-        }
-        let corners = |a: &Annotation| {
-            let [x, y, w, h] = a.xywh.map(|v| v as f32);
-            BBox::new(x, y, x + w, y + h)
-        };
-        Ok(Sample {
-            image: Image { size: ImageSize::new(SIDE, SIDE), pixels },
-            boxes: annotations.iter().map(corners).collect(),
-            classes: annotations.iter().map(|a| a.class_idx).collect(),
-        })
-    }
-
-    fn annotations(&self) -> &AnnotationSet {
-        &self.set
-    }
-}
-
-fn tiny(assignments: &[&str]) -> Config {
-    let tiny = [
-        "backbone.width=8",
-        "backbone.norm={ group = { groups = 4, epsilon = 1e-5 } }",
-        "fpn.channels=32",
-        "head.channels=32",
-        "head.depth=1",
-        "preprocessing.min_size=64",
-        "preprocessing.max_size=64",
-        "train.batch=2",
-        "train.reference_batch=2",
-        "train.learning_rate=0.02",
-        "train.schedule.warmup.steps=5",
-        "train.augmentation={}",
-    ];
-    let assignments: Vec<String> = tiny.iter().chain(assignments).map(|&a| a.to_owned()).collect();
-    Config::parse(Config::preset_text("small_r18").expect("a preset"), &assignments).expect("a configuration")
-}
 
 fn training(config: Config, train: Squares, output: &std::path::Path) -> Training {
     Training { config, train: Arc::new(train), validation: None, output: output.to_owned(), workers: 1 }
@@ -185,7 +93,7 @@ fn validation_can_be_interrupted() -> Result<(), Box<dyn std::error::Error>> {
     let model = start(&config, squares().classes(), &InitialWeights::New)?.model;
     let validation: Option<Arc<dyn Dataset>> = Some(Arc::new(squares()));
     let training = Training { validation, ..training(config, squares(), folder.path()) };
-    let (mut validated, mut scores) = (Vec::new(), 0);
+    let (mut validated, mut scores, mut epochs) = (Vec::new(), 0, Vec::new());
     let outcome = training.run(model, &mut |event| match event {
         Event::Validating { images } => {
             validated.push(images);
@@ -195,13 +103,16 @@ fn validation_can_be_interrupted() -> Result<(), Box<dyn std::error::Error>> {
             scores += 1;
             ControlFlow::Continue(())
         }
+        Event::Epoch(summary) => {
+            epochs.push((summary.epoch, summary.step, summary.images, summary.score));
+            ControlFlow::Continue(())
+        }
         _ => ControlFlow::Continue(()),
     })?;
     assert!(outcome.interrupted);
     assert_eq!((validated, scores, outcome.best), (vec![1, 2], 0, None));
     assert!(folder.path().join("last.safetensors").is_file());
-    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl"))?;
-    assert!(metrics.lines().count() == 1 && metrics.contains("\"AP\":null"), "{metrics}");
+    assert_eq!(epochs, [(1, 2, 3, None)]);
     Ok(())
 }
 

@@ -1,15 +1,14 @@
 //! `retinanet demo`: train, score and draw on a generated data set.
 
 use crate::args::DemoArgs;
-use crate::commands::train::watch;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, pictures, table};
+use crate::{Status, data, pictures, summary, training};
 use anyhow::Context;
-use retinanet::{Config, InferenceOptions, InitialWeights, Training, evaluate, start};
+use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
+use retinanet::{Config, InitialWeights, Training, start};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
+use retinanet_data::{CachedDataset, GeneratedConfig, GeneratedDataset};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What makes `small_r18` small enough to learn the generated shapes in about a minute on two cores.
 const ASSIGNMENTS: [&str; 9] = [
@@ -33,7 +32,12 @@ const TEST_IMAGES: usize = 60;
 const MOST_BYTES: usize = 1 << 30;
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
-    let begin = Instant::now();
+    let folder = RunFolder::new(&args.output);
+    let mut run_args = args.run.clone();
+    // The demo may be run again and again, but replaces nothing but itself.
+    run_args.overwrite |=
+        folder.read_record().is_ok_and(|record| record.command_line.get(1).is_some_and(|name| name == "demo"));
+    run_args.check(&folder)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let mut assignments: Vec<String> = ASSIGNMENTS.iter().map(|&a| a.to_owned()).collect();
     assignments.push(format!("train.seed={}", args.seed));
@@ -44,13 +48,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     let set =
         GeneratedConfig { size, classes: 4, max_objects: 4, object_size: [24.0, 110.0], ..GeneratedConfig::default() };
     // Even seeds are learned from and odd ones scored on, so that no image is both.
-    let train =
-        GeneratedDataset::new(GeneratedConfig { images: TRAIN_IMAGES, seed: args.seed.wrapping_mul(2), ..set })?;
-    let test = GeneratedDataset::new(GeneratedConfig {
-        images: TEST_IMAGES,
-        seed: args.seed.wrapping_mul(2).wrapping_add(1),
-        ..set
-    })?;
+    let train_seed = args.seed.wrapping_mul(2);
+    let test_seed = train_seed.wrapping_add(1);
+    let train = GeneratedDataset::new(GeneratedConfig { images: TRAIN_IMAGES, seed: train_seed, ..set })?;
+    let test = GeneratedDataset::new(GeneratedConfig { images: TEST_IMAGES, seed: test_seed, ..set })?;
     let [train, test] = [train, test].map(|set| Arc::new(CachedDataset::new(Arc::new(set), MOST_BYTES)));
     let names: Vec<&str> = train.classes().iter().map(|class| class.name.as_str()).collect();
     crate::out!(
@@ -58,32 +59,30 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         names.join(", ")
     )?;
 
-    let model = start(&config, train.classes(), &InitialWeights::New)?.model;
-    let training = Training { config, train, validation: None, output: args.output.clone(), workers: 1 };
-    let outcome = watch(&training, model, &interrupt)?;
-    let saved = args.output.join("last.safetensors");
+    let start = start(&config, train.classes(), &InitialWeights::New)?;
+    let drawn = |seed: u64| DataSource { path: None, split: format!("drawn shapes, seed {seed}") };
+    let description = RunDescription {
+        command_line: crate::command_line(),
+        train: drawn(train_seed),
+        validation: drawn(test_seed),
+        notes: start.notes,
+    };
+    let validation = Some(Arc::clone(&test));
+    let training = Training { config, train, validation, output: args.output.clone(), workers: 1 };
+    let outcome = training::run(&training, start.model, &interrupt, &run_args, description)?;
     if outcome.interrupted {
         return Ok(Status::DoneWithFailures);
     }
-
-    let plan = outcome.detector.into_plan(&InferenceOptions::default())?;
-    let Some(evaluation) = evaluate(&plan, &*test, &mut |_| interrupt.flow())? else {
-        return Ok(Status::DoneWithFailures);
-    };
-    crate::out!("\nOn {} images that it has not seen:\n\n{}\n", test.len(), table::metrics(&evaluation.metrics))?;
-    let sheet = args.output.join("detections.png");
-    pictures::write(&sheet, &pictures::contact_sheet(&plan, &*test, 9, 0.3)?)?;
     let example = args.output.join("example.png");
     let sample = test.sample(0).context("a generated image cannot fail")?;
-    pictures::write(&example, &pictures::annotate(&sample.image, &[], plan.classes(), 0.3)?)?;
+    pictures::write(&example, &pictures::annotate(&sample.image, &[], &outcome.detector.classes, 0.3)?)?;
 
-    crate::out!("It took {:.0} s. Written:", begin.elapsed().as_secs_f64())?;
-    crate::out!("  {}  what it finds in nine of them", sheet.display())?;
-    crate::out!("  {}  the losses", args.output.join("curves.png").display())?;
-    crate::out!("  {}  the model, with its configuration and classes", saved.display())?;
+    crate::out!("\nScores are of {} images that it has not learned from.", test.len())?;
+    crate::out!("{}", summary::summary(&Run::read(&args.output)?))?;
+    crate::out!("and {}, one of the images.\n", example.display())?;
     crate::out!("Try next:")?;
     let program = crate::program();
-    crate::out!("  {program} detect --model {} {}", saved.display(), example.display())?;
+    crate::out!("  {program} detect --model {} {}", folder.last().display(), example.display())?;
     crate::out!("  {program} train --data YOUR_DATA --val-split val --output runs/mine")?;
     Ok(Status::Done)
 }

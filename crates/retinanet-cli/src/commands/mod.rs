@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod eval;

@@ -1,12 +1,12 @@
 //! The loader alone: from files to batches, epoch by epoch.
 
-use super::memory::peak_rss_mib;
-use super::report::{processor, rounded};
+use super::report::{peak_rss_mib, rounded};
 use crate::args::BenchArgs;
 use crate::data::Cache;
 use crate::{Status, data, table};
 use anyhow::Context;
 use retinanet::Config;
+use retinanet::run::Machine;
 use retinanet_data::{Loader, LoaderConfig, LoaderStatistics};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -54,14 +54,14 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
                 "min_ms": rounded(milliseconds(fastest)),
                 "epochs": epochs.iter().map(document).collect::<Vec<_>>(),
                 "peak_rss_mib": peak_rss_mib().map(rounded),
-                "processor": processor(),
+                "processor": Machine::detect().processor,
             })
         )?;
     } else {
         crate::out!("{}", text(&epochs))?;
         let peak = peak_rss_mib().map_or(String::new(), |peak| format!(", {peak:.0} MiB at most"));
         crate::out!("{images} images, batch {}, {workers} workers{peak}", args.batch)?;
-        if let Some(processor) = processor() {
+        if let Some(processor) = Machine::detect().processor {
             crate::out!("{processor}")?;
         }
     }

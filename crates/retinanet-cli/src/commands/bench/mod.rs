@@ -6,7 +6,6 @@ mod core;
 mod data;
 mod detect;
 mod dump;
-mod memory;
 mod precision;
 mod random;
 mod report;

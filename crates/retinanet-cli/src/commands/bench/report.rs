@@ -2,11 +2,11 @@
 
 use super::Measured;
 use super::clock::{Run, median};
-use super::memory::peak_rss_mib;
 use super::precision;
 use super::subject::Subject;
 use crate::args::{BenchArgs, BenchMode, IsaArg};
 use crate::table;
+use retinanet::run::{Machine, peak_resident_bytes};
 use retinanet_anchors::ImageSize;
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ impl Report {
             "isa": isa,
             "threads": threads,
             "repeat": repeat,
-            "processor": processor(),
+            "processor": Machine::detect().processor,
         });
         if let Value::Object(object) = &mut document {
             object.extend(self.details.clone());
@@ -117,7 +117,7 @@ impl Report {
         ];
         lines.extend(self.peak_rss_mib.map(|peak| format!("{peak:.0} MiB at most")));
         lines.extend(self.details.iter().map(|(name, value)| format!("{}: {value}", name.replace('_', " "))));
-        lines.extend(processor());
+        lines.extend(Machine::detect().processor);
         lines.join("\n")
     }
 }
@@ -131,15 +131,13 @@ fn stages(runs: &[Run]) -> Vec<(&'static str, f64)> {
 }
 
 /// Three decimals: a microsecond, a kibibyte.
-pub(super) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
+/// The most memory that the process has had, as the system accounts it.
+pub(super) fn peak_rss_mib() -> Option<f64> {
+    peak_resident_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20))
 }
 
-/// The name of the processor, where the system says it in a file.
-pub(super) fn processor() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

@@ -1,0 +1,66 @@
+//! A file that grows by whole pieces.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// A file of whole pieces: what a full disk cuts short is taken back, so that later pieces can be read.
+#[derive(Debug)]
+pub(super) struct AppendedFile {
+    file: File,
+    length: u64,
+}
+
+impl AppendedFile {
+    /// An empty file in the place of any other.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::create(path)?, length: 0 })
+    }
+
+    /// Adds a piece at the end, in one go.
+    pub(super) fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(piece);
+        match written {
+            Ok(()) => self.length += piece.len() as u64,
+            Err(_) => self.take_back(),
+        }
+        written
+    }
+
+    /// Cuts the file to its last whole piece.
+    fn take_back(&mut self) {
+        // Where this fails too, the reader meets half of a piece, which it is made for.
+        let _ = self.file.set_len(self.length);
+        let _ = self.file.seek(SeekFrom::Start(self.length));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_piece_is_taken_back() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("pieces");
+        let mut file = AppendedFile::create(&path)?;
+        file.append(b"one ")?;
+        // What a write leaves that runs out of space.
+        file.file.write_all(b"tw")?;
+        file.take_back();
+        file.append(b"three")?;
+        assert_eq!(std::fs::read(&path)?, b"one three");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_an_error_each_time() -> io::Result<()> {
+        let mut file = AppendedFile::create(Path::new("/dev/full"))?;
+        for _ in 0..2 {
+            assert_eq!(file.append(b"piece").expect_err("no space").kind(), io::ErrorKind::StorageFull);
+            assert_eq!(file.length, 0);
+        }
+        Ok(())
+    }
+}
