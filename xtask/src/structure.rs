@@ -69,6 +69,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap_complete", &["retinanet-cli"]),
     ("clap_mangen", &["retinanet-cli"]),
     ("csv", &["retinanet-annotations", "retinanet-cli"]),
+    ("csv", &["retinanet-annotations"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("glob", &["retinanet-cli"]),
     ("crc32fast", &["retinanet-data"]),
@@ -87,6 +88,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),
     ("sysinfo", &["retinanet"]),
+    ("strsim", &["retinanet-annotations"]),
+    ("unicode-normalization", &["retinanet-annotations"]),
     ("zip", &["retinanet"]),
 ];
 

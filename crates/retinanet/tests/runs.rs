@@ -31,7 +31,7 @@ fn training(config: Config, output: &Path) -> Training {
 }
 
 fn description() -> RunDescription {
-    let source = |split: &str| DataSource { path: Some("/data/squares".into()), split: split.to_owned() };
+    let source = |split: &str| DataSource { paths: vec!["/data/squares".into()], split: split.to_owned() };
     RunDescription {
         command_line: vec!["retinanet".to_owned(), "train".to_owned()],
         train: source("train"),

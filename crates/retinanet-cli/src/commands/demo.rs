@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     )?;
 
     let start = start(&config, train.classes(), &InitialWeights::New)?;
-    let drawn = |seed: u64| DataSource { path: None, split: format!("drawn shapes, seed {seed}") };
+    let drawn = |seed: u64| DataSource { paths: Vec::new(), split: format!("drawn shapes, seed {seed}") };
     let description = RunDescription {
         command_line: crate::command_line(),
         train: drawn(train_seed),

@@ -7,7 +7,7 @@ use crate::{Status, data, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
 use retinanet::{Config, InitialWeights, Training, start};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Threads that read pictures ahead; two keep up with a network on a laptop.
 const WORKERS: usize = 2;
@@ -18,9 +18,10 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     args.run.check(&folder)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let cache = Cache::open(&args.cache)?;
-    let train = cache.over(data::open_to_train(&args.data, &args.split, &config)?);
+    let request = args.data.request()?;
+    let train = cache.over(data::open_to_train(&request, &args.split, &config)?);
     let validation = match &args.val_split {
-        Some(split) => Some(cache.over(data::open(&args.data, split)?)),
+        Some(split) => Some(cache.over(data::open(&request, split)?)),
         None => None,
     };
     let weights = match (&args.weights, &args.backbone_weights) {
@@ -34,8 +35,8 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let dropped = data::num_dropped_images(&*train) + validation.as_deref().map_or(0, data::num_dropped_images);
     let description = RunDescription {
         command_line: crate::command_line(),
-        train: source(&args.data, &args.split),
-        validation: source(&args.data, args.val_split.as_deref().unwrap_or_default()),
+        train: source(&args.data.paths, &args.split),
+        validation: source(&args.data.paths, args.val_split.as_deref().unwrap_or_default()),
         notes: start.notes,
     };
     let training = Training { config, train, validation, output: args.output.clone(), workers: WORKERS };
@@ -50,10 +51,10 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     Ok(if outcome.interrupted || failures > 0 { Status::DoneWithFailures } else { Status::Done })
 }
 
-/// Where a split came from, however the folder was named.
-fn source(data: &Path, split: &str) -> DataSource {
-    let path = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-    DataSource { path: Some(path), split: split.to_owned() }
+/// Where a split came from, however the folders were named.
+fn source(data: &[PathBuf], split: &str) -> DataSource {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    DataSource { paths: data.iter().map(absolute).collect(), split: split.to_owned() }
 }
 
 /// The preset or file with the arguments merged in.

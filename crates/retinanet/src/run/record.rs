@@ -108,8 +108,8 @@ pub enum SplitRole {
 /// Where a split came from, which only the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataSource {
-    /// The data set's folder or file; none for images that are made.
-    pub path: Option<PathBuf>,
+    /// The folder or file of each data set; none for images that are made.
+    pub paths: Vec<PathBuf>,
     /// The name of the split, or what the images are.
     pub split: String,
 }
@@ -120,8 +120,8 @@ pub struct DataSource {
 pub struct SplitRecord {
     /// What it is for.
     pub role: SplitRole,
-    /// Where the data set lay.
-    pub path: Option<String>,
+    /// Where the data sets lay.
+    pub paths: Vec<String>,
     /// The name of the split.
     pub split: String,
     /// Images, those that cannot be read among them.
@@ -154,13 +154,13 @@ impl SplitRecord {
         set.problems.iter().for_each(|problem| problems.push(problem.to_string()));
         Self {
             role,
-            path: source.path.as_ref().map(|path| path.display().to_string()),
+            paths: source.paths.iter().map(|path| path.display().to_string()).collect(),
             split: source.split.clone(),
             images: dataset.len(),
             images_without_boxes: set.images.iter().filter(|image| image.annotations.is_empty()).count(),
             boxes: set.num_annotations(),
             boxes_per_class,
-            images_left_out: set.problems.iter().filter(|problem| problem.effect == Effect::ImageDropped).count(),
+            images_left_out: set.problems.count(Effect::ImageDropped),
             boxes_left_out: set.num_dropped_boxes(),
             problems,
         }

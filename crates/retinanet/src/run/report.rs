@@ -158,7 +158,6 @@ fn data(run: &Run) -> Option<Section> {
             SplitRole::Train => "learned from",
             SplitRole::Validation => "scored",
         };
-        let path = split.path.clone().unwrap_or_default();
         vec![
             Cell::text(role),
             Cell::text(split.split.clone()),
@@ -167,7 +166,7 @@ fn data(run: &Run) -> Option<Section> {
             Cell::number(split.boxes),
             Cell::number(split.images_left_out),
             Cell::number(split.boxes_left_out),
-            Cell::text(path),
+            Cell::text(split.paths.join(", ")),
         ]
     };
     let headings = ["", "split", "images", "without boxes", "boxes", "images left out", "boxes left out", "from"];
@@ -240,9 +239,12 @@ fn next(run: &Run) -> Section {
     let model = Some(folder.best()).filter(|best| best.is_file()).unwrap_or_else(|| folder.last());
     let argument = |path: &Path| shell(&[path.display().to_string()]);
     let mut lines = vec![format!("retinanet detect --model {} IMAGE...", argument(&model))];
-    let train = run.record.as_ref().and_then(|record| record.data.first()?.path.clone());
-    let data = train.map_or_else(|| "DATA".to_owned(), |path| shell(&[path]));
-    lines.push(format!("retinanet eval --model {} --data {data} --split test", argument(&model)));
+    let paths = run.record.as_ref().and_then(|record| record.data.first()).map_or(&[][..], |split| &split.paths);
+    let data = match paths {
+        [] => " --data DATA".to_owned(),
+        paths => paths.iter().map(|path| format!(" --data {}", shell(std::slice::from_ref(path)))).collect(),
+    };
+    lines.push(format!("retinanet eval --model {}{data} --split test", argument(&model)));
     lines.push(format!("retinanet compare {} ANOTHER_RUN --output comparison.html", argument(folder.path())));
     let logs = folder.path().parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     lines.push(format!("tensorboard --logdir {}", argument(logs)));

@@ -7,6 +7,7 @@ use crate::{Status, data, table};
 use anyhow::Context;
 use retinanet::Config;
 use retinanet::run::Machine;
+use retinanet_annotations::DataRequest;
 use retinanet_data::{Loader, LoaderConfig, LoaderStatistics};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     let config = Config::parse(Config::preset_text(&args.preset)?, &args.set)?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = args.workers.unwrap_or_else(cores);
-    let dataset = data::open_to_train(path, &args.split, &config)?;
+    let dataset = data::open_to_train(&DataRequest::new([path]), &args.split, &config)?;
     let dataset = Cache::open(&args.cache)?.over(dataset);
     let order =
         LoaderConfig { batch: args.batch, shuffle: true, seed: config.train.seed, workers, ..LoaderConfig::default() };

@@ -130,12 +130,12 @@ fn stages(runs: &[Run]) -> Vec<(&'static str, f64)> {
     names.map(|name| (name, median(times(name).collect()))).collect()
 }
 
-/// Three decimals: a microsecond, a kibibyte.
 /// The most memory that the process has had, as the system accounts it.
 pub(super) fn peak_rss_mib() -> Option<f64> {
     peak_resident_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20))
 }
 
+/// Three decimals: a microsecond, a kibibyte.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -127,7 +127,7 @@ fn data_values(record: &RunRecord) -> Map<String, Value> {
             SplitRole::Validation => "validation",
         };
         let value = json!({
-            "path": split.path,
+            "paths": split.paths,
             "split": split.split,
             "images": split.images,
             "images without boxes": split.images_without_boxes,
