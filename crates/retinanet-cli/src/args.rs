@@ -1,9 +1,11 @@
 //! The arguments of every command.
 
 mod bench;
+mod export;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use export::{ExportArgs, InputArg};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
     Quantize(QuantizeArgs),
+    /// Write a model as ONNX, for other programs to run
+    Export(ExportArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show what is in a model, or the presets
@@ -48,7 +52,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Export(_) | Self::Score(_) | Self::Info(_) => None,
         }
     }
 
@@ -57,7 +61,9 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Export(_) | Self::Score(_) | Self::Info(_) => {
+                false
+            }
         }
     }
 }

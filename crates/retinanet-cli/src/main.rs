@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod data;
 mod interrupt;
+mod output;
 mod pictures;
 mod progress;
 mod table;
@@ -105,6 +106,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
+        Command::Export(args) => commands::export::run(&args),
     })
 }
 
