@@ -54,6 +54,24 @@ impl AnchorGenerator {
         self.anchors_per_location
     }
 
+    /// Per level, the A anchors around the origin, in the order that those at a location have.
+    #[must_use]
+    pub const fn base_anchors(&self) -> &Pyramid<Vec<BBox>> {
+        &self.base_anchors
+    }
+
+    /// Where in its cell an anchor is centred, as a part of the stride.
+    #[must_use]
+    pub const fn offset(&self) -> f32 {
+        self.offset
+    }
+
+    /// How far apart cells are.
+    #[must_use]
+    pub const fn stride(&self) -> AnchorStride {
+        self.stride
+    }
+
     /// The levels that have anchors, fine to coarse.
     pub fn levels(&self) -> impl DoubleEndedIterator<Item = PyramidLevel> + Clone {
         self.base_anchors.levels()

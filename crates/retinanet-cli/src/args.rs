@@ -6,6 +6,7 @@ mod compare;
 mod completions;
 mod data;
 mod detect;
+mod export;
 mod quantize;
 mod selection;
 
@@ -15,6 +16,7 @@ pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use data::{ConvertArgs, DataCommand};
 pub(crate) use detect::{DetectArgs, ResultFormat};
+pub(crate) use export::{ExportArgs, InputArg};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     /// Convert data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Write a model as ONNX, for other programs to run
+    Export(ExportArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show runs beside each other: what was different, and what came of it
@@ -69,7 +73,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Data(_) | Self::Score(_) | Self::Compare(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
+            _ => None,
         }
     }
 

@@ -7,6 +7,7 @@ mod commands;
 mod data;
 mod inputs;
 mod interrupt;
+mod output;
 mod pictures;
 mod progress;
 mod summary;
@@ -117,6 +118,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Completions(args) => commands::completions::completions(&args),
         Command::Manual(args) => commands::completions::manual(&args),
+        Command::Export(args) => commands::export::run(&args),
     })
 }
 

@@ -46,6 +46,11 @@ pub(crate) fn count(number: usize, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }
 
+/// A size in MiB.
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// COCO's twelve numbers and those of each class.
 pub(crate) fn metrics(metrics: &CocoMetrics) -> String {
     let explain = |key: &str| match key {

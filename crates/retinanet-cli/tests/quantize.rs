@@ -1,21 +1,12 @@
 //! `retinanet quantize` as scripts see it, from a tiny model to a model that detects.
 
+#[path = "run/model.rs"]
+mod model;
 mod run;
 
-use retinanet::{Config, Detector, Model};
-use retinanet_annotations::Class;
+use model::write_model;
 use run::{check, path};
 use std::path::Path;
-
-/// A tiny detector of random weights.
-fn write_model(file: &Path) {
-    let small = ["backbone.width=16", "fpn.channels=32", "head.channels=32", "preprocessing.min_size=64"];
-    let small: Vec<String> = small.iter().chain(&["preprocessing.max_size=64"]).map(|&a| a.to_owned()).collect();
-    let config = Config::parse(Config::preset_text("small_r18").expect("a preset"), &small).expect("a configuration");
-    let classes = vec![Class { category_id: 7, name: "window".to_owned() }];
-    let model = Model::new(&config, 1, 5).expect("a model");
-    Detector::new(config, classes, model).save(file).expect("a temporary folder can be written");
-}
 
 /// Pictures of 64 x 64 pixels, uncompressed, and a file that is none.
 fn write_images(folder: &Path) {
@@ -69,6 +60,8 @@ fn a_model_is_quantised_shown_and_run() {
     let info = check(&["info", path(&output)], 0, "");
     let info = String::from_utf8_lossy(&info.stdout).into_owned();
     assert!(info.contains("34 of 34 layers in 8 bits") && info.contains("backbone.body.conv1"), "{info}");
+    let onnx = images.join("int8.onnx");
+    check(&["export", "--model", path(&output), "--onnx", path(&onnx)], 0, "note: the model is quantised");
     check(
         &["quantize", "--model", path(&output), "--images", path(&clean), "--output", path(&again)],
         2,

@@ -87,6 +87,9 @@ pub enum Error {
     /// The network cannot be planned, or run on these images.
     #[error(transparent)]
     Plan(#[from] retinanet_ops::network::plan::PlanError),
+    /// The model has no form in ONNX.
+    #[error(transparent)]
+    Onnx(#[from] retinanet_onnx::OnnxError),
     /// The processor or the model cannot do what is asked for.
     #[error("precision {precision}: expected {expected}, found {found}")]
     Precision {

@@ -110,6 +110,11 @@ impl Network {
         Ok(self.anchor_generator.on_grids(padded, grids)?)
     }
 
+    /// What makes the anchors.
+    pub(crate) fn anchor_generator(&self) -> &AnchorGenerator {
+        &self.anchor_generator
+    }
+
     /// The levels of the pyramid, fine to coarse.
     pub fn levels(&self) -> Vec<PyramidLevel> {
         self.fpn.levels()

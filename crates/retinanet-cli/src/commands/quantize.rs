@@ -3,7 +3,7 @@
 use crate::args::QuantizeArgs;
 use crate::inputs;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, progress, table};
+use crate::{Status, data, output, progress, table};
 use anyhow::Context;
 use retinanet::{Detector, Pass, QuantizeOptions, Quantized, quantize};
 use retinanet_data::{Dataset, DecodeLimits, FileDataset, Image, decode_file};
@@ -58,7 +58,7 @@ impl Source {
 }
 
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
-    check_output(&args.model, &args.output)?;
+    output::check_file(&args.model, &args.output, "--output")?;
     anyhow::ensure!(args.limit != Some(0), "--limit: expected at least 1, found 0");
     anyhow::ensure!(!args.min_sqnr.is_some_and(f64::is_nan), "--min-sqnr: expected a number of dB, found NaN");
     let detector = Detector::load(&args.model)?;
@@ -100,16 +100,6 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
     let is_complete = errors.is_empty() && dropped == 0;
     print(args, &options, &quantized, errors)?;
     Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })
-}
-
-/// Finds out before the work whether the file can be written.
-fn check_output(model: &Path, output: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(!output.is_dir(), "{}: expected a file to write, found a folder", output.display());
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    anyhow::ensure!(folder.is_dir(), "{}: expected a folder to write into, found none", folder.display());
-    let is_model = output.exists() && model.exists() && std::fs::canonicalize(output)? == std::fs::canonicalize(model)?;
-    anyhow::ensure!(!is_model, "{}: it would replace the model; give another --output", output.display());
-    Ok(())
 }
 
 /// The pictures, what of them cannot be used already now, and how many a data set has left out.
@@ -166,14 +156,13 @@ fn print(
         ]);
     }
     crate::out!("{}", table::render(&rows))?;
-    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     crate::out!(
         "\n{num_int8} of {} layers in 8 bits (at least {} dB), calibrated on {} images; {:.1} MiB, of {:.1}",
         quantized.layers.len(),
         options.min_sqnr,
         quantized.images,
-        mebibytes(output_bytes),
-        mebibytes(model_bytes)
+        table::mebibytes(output_bytes),
+        table::mebibytes(model_bytes)
     )?;
     crate::out!("model: {}", args.output.display())?;
     crate::out!("next: {} eval --model {} --data DATA", crate::program(), args.output.display())
