@@ -2,12 +2,12 @@
 
 use crate::args::DemoArgs;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, pictures, summary, training};
+use crate::{Status, pictures, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
 use retinanet::{Config, InitialWeights, Training, start};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{CachedDataset, GeneratedConfig, GeneratedDataset};
+use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
 use std::sync::Arc;
 
 /// What makes `small_r18` small enough to learn the generated shapes in about a minute on two cores.
@@ -52,7 +52,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     let test_seed = train_seed.wrapping_add(1);
     let train = GeneratedDataset::new(GeneratedConfig { images: TRAIN_IMAGES, seed: train_seed, ..set })?;
     let test = GeneratedDataset::new(GeneratedConfig { images: TEST_IMAGES, seed: test_seed, ..set })?;
-    let [train, test] = [train, test].map(|set| Arc::new(CachedDataset::new(Arc::new(set), MOST_BYTES)));
+    let cached = |set| -> Arc<dyn Dataset> { Arc::new(CachedDataset::new(Arc::new(set), MOST_BYTES)) };
+    let (train, test) = (cached(train), cached(test));
     let names: Vec<&str> = train.classes().iter().map(|class| class.name.as_str()).collect();
     crate::out!(
         "A RetinaNet with a thin ResNet-18, from random weights, learns {} on drawn images.",

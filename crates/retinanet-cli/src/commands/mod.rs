@@ -1,8 +1,8 @@
 //! One file a command.
 
 pub(crate) mod bench;
-pub(crate) mod completions;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod detect;
