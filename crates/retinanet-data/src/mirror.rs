@@ -28,7 +28,8 @@ fn mirror_rows_anywhere(pixels: &mut [u8], width: usize) {
     for row in pixels.chunks_exact_mut(3 * width) {
         let (left, right) = row.split_at_mut(3 * (width / 2));
         let num_blocks = width / 2 / BLOCK;
-        let (from_left, from_right) = (left.as_chunks_mut::<{ 3 * BLOCK }>().0, right.as_rchunks_mut::<{ 3 * BLOCK }>().1);
+        let (from_left, from_right) =
+            (left.as_chunks_mut::<{ 3 * BLOCK }>().0, right.as_rchunks_mut::<{ 3 * BLOCK }>().1);
         for (a, b) in from_left.iter_mut().zip(from_right.iter_mut().rev()).take(num_blocks) {
             (*a, *b) = (mirrored(b), mirrored(a));
         }
