@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod date;
 mod machine;
+mod onnx;
 mod peers;
 mod readme;
 mod results;
@@ -36,6 +37,8 @@ enum Command {
     Readme,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
+    /// Run exported detectors in ONNX Runtime and OpenVINO, and compare their outputs with ours.
+    Onnx(onnx::Arguments),
     /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
     Sanitize(sanitize::Arguments),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Onnx(arguments) => onnx::run(&workspace, &arguments),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
     };
     match outcome {
