@@ -5,6 +5,7 @@ mod ci;
 mod date;
 mod dist;
 mod machine;
+mod onnx;
 mod peers;
 mod readme;
 mod results;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Build the program as one static file, with manual pages and completions, in `target/dist/`.
     Dist,
+    /// Run exported detectors in ONNX Runtime and OpenVINO, and compare their outputs with ours.
+    Onnx(onnx::Arguments),
     /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
     Sanitize(sanitize::Arguments),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Readme => readme::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Dist => dist::run(&workspace),
+        Command::Onnx(arguments) => onnx::run(&workspace, &arguments),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
     };
     match outcome {

@@ -19,7 +19,7 @@ use crate::workspace::{Workspace, run_shown};
 use document::Document;
 use ours::Ours;
 use section::Section;
-use venv::Venv;
+pub(crate) use venv::Venv;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
