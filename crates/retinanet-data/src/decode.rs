@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DecodeError, Image};
 
-const FORMATS: &str = "JPEG, PNG, BMP, GIF, WebP or TIFF";
+pub(crate) const FORMATS: &str = "JPEG, PNG, BMP, GIF, WebP or TIFF";
 
 /// Enough for the header of nearly every JPEG: one metadata segment has at most 64 KiB, and the size follows the metadata.
 const JPEG_HEADER_BYTES: u64 = 1 << 17;
@@ -99,7 +99,7 @@ pub fn image_size(path: &Path) -> Result<ImageSize, DecodeError> {
 
 /// Decoders meet hostile bytes; one that panics must cost its file, not the run. Nothing is shared with the decoder that
 /// unwinding could leave half changed.
-fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -110,7 +110,7 @@ fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, DecodeError>) -> R
     })
 }
 
-fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
+pub(crate) fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
     let io = |source| DecodeError::Io { path: path.to_owned(), source };
     // Before opening, which would wait for the other end of a pipe.
     let metadata = std::fs::metadata(path).map_err(io)?;
@@ -132,7 +132,7 @@ fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeError> {
     File::open(path).map_err(io)
 }
 
-fn decoder<'a>(
+pub(crate) fn decoder<'a>(
     path: &Path,
     source: impl BufRead + Seek + 'a,
     limits: &DecodeLimits,
@@ -153,7 +153,7 @@ fn decoder<'a>(
     reader.into_decoder().map_err(|error| named(path, error))
 }
 
-fn stored_size(decoder: &impl ImageDecoder) -> ImageSize {
+pub(crate) fn stored_size(decoder: &impl ImageDecoder) -> ImageSize {
     let (width, height) = decoder.dimensions();
     ImageSize::new(width as usize, height as usize)
 }
@@ -174,7 +174,7 @@ fn displayed_size(
 }
 
 /// Metadata that cannot be read says nothing; the picture is still good.
-fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
+pub(crate) fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 

@@ -17,10 +17,13 @@
 //! assert_eq!(sizes, [2, 2, 1]);
 //! # Ok::<(), retinanet_data::ConfigError>(())
 //! ```
+//!
+//! [`check`](mod@check) looks a set over before anything is trained on it.
 
 mod augmentation;
 mod batch;
 mod cache;
+pub mod check;
 mod dataset;
 mod decode;
 mod error;
@@ -31,6 +34,7 @@ mod picture;
 mod preprocessing;
 mod random;
 mod resize;
+mod traits;
 
 pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
 pub use batch::{Batch, BatchImage};
@@ -44,4 +48,5 @@ pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
 pub use picture::{FloatImage, Image, ImageView, Pixels};
 pub use preprocessing::{PreparedSizes, Preprocessing};
 pub use resize::PreparationScratch;
+pub use traits::{ImageFileFormat, ImageTraits, image_traits};
 pub use {retinanet_anchors, retinanet_annotations};

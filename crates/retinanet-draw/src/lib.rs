@@ -37,6 +37,7 @@ mod plot;
 mod sheet;
 mod tag;
 mod text;
+mod thumbnail;
 mod ticks;
 
 pub use color::{Color, class_color};
@@ -46,3 +47,4 @@ pub use error::DrawError;
 pub use image::RgbImage;
 pub use plot::{Plot, Scale, Series, line_plot};
 pub use sheet::grid;
+pub use thumbnail::Thumbnail;
