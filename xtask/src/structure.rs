@@ -65,6 +65,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &["retinanet-focal", "retinanet-ops", "retinanet-backbone", "retinanet-head", "retinanet", "retinanet-cli"],
     ),
     ("clap", &["retinanet-cli"]),
+    ("csv", &["retinanet-annotations"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
@@ -72,6 +73,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("roxmltree", &["retinanet-annotations"]),
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),
+    ("strsim", &["retinanet-annotations"]),
+    ("unicode-normalization", &["retinanet-annotations"]),
     ("zip", &["retinanet"]),
 ];
 

@@ -72,6 +72,40 @@ pub enum AnnotationError {
         /// Both names.
         names: [String; 2],
     },
+    /// A class was asked for by a name that the set does not have.
+    #[error(
+        "classes: name: expected one of {}, found {name:?}{}",
+        quoted_list(classes),
+        nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean {nearest:?}?"))
+    )]
+    UnknownClass {
+        /// What was asked for.
+        name: String,
+        /// The most similar name, where one is similar.
+        nearest: Option<String>,
+        /// The names that there are.
+        classes: Vec<String>,
+    },
+    /// A class should get two names.
+    #[error("classes: new name of {name:?}: expected one, found {:?} and {:?}", names[0], names[1])]
+    RenamedTwice {
+        /// Whose.
+        name: String,
+        /// Both names.
+        names: [String; 2],
+    },
+    /// Every class is left out.
+    #[error("classes: selection: expected at least one of {} to be left, found none", quoted_list(classes))]
+    NoClassLeft {
+        /// The names that there were.
+        classes: Vec<String>,
+    },
+    /// A part of a set is drawn that is none.
+    #[error("val fraction: expected more than 0 and less than 1, found {found}")]
+    ValFraction {
+        /// What was asked for.
+        found: f64,
+    },
 }
 
 impl AnnotationError {
@@ -87,8 +121,16 @@ impl AnnotationError {
 
 fn list(splits: &[String]) -> String {
     match splits {
-        [] => "none, as the set is not divided".to_owned(),
+        [] => "train or val, which are drawn as the set is not divided, or all".to_owned(),
         [only] => only.clone(),
         _ => format!("one of {}", splits.join(", ")),
     }
+}
+
+/// The names of thousands of classes are no help.
+fn quoted_list(names: &[String]) -> String {
+    const SHOWN: usize = 30;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }

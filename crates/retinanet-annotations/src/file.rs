@@ -1,5 +1,6 @@
 //! Reading files and folders with bounds.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -51,9 +52,16 @@ pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
+/// Refuses what other systems write instead of UTF-8, by its mark.
+pub(crate) fn refuse_utf16(path: &Path, bytes: &[u8]) -> Result<(), AnnotationError> {
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    if is_utf16 { Err(AnnotationError::content(path, "text", "UTF-8", "UTF-16")) } else { Ok(()) }
+}
+
 /// The text of a small file.
 pub(crate) fn read_text(path: &Path) -> Result<String, AnnotationError> {
     let bytes = read_bytes(path, TEXT_LIMIT)?;
+    refuse_utf16(path, &bytes)?;
     match std::str::from_utf8(without_mark(&bytes)) {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
@@ -116,16 +124,20 @@ pub(crate) fn is_image(path: &Path) -> bool {
     IMAGE_EXTENSIONS.iter().any(|extension| has_extension(path, extension))
 }
 
-/// The image files in a folder and the folders in it, sorted; links to folders are not followed.
+/// The image files in a folder and the folders in it, sorted. Links are followed, each folder once.
 pub(crate) fn images_under(folder: &Path) -> Result<Vec<PathBuf>, AnnotationError> {
     let mut images = Vec::new();
     let mut pending = vec![(folder.to_owned(), 0)];
+    let mut seen = HashSet::new();
     while let Some((folder, depth)) = pending.pop() {
+        // A link may lead back to where it came from.
+        if !folder.canonicalize().is_ok_and(|folder| seen.insert(folder)) && depth > 0 {
+            continue;
+        }
         for path in list(&folder)? {
-            let is_link = path.is_symlink();
             if is_image(&path) && path.is_file() {
                 images.push(path);
-            } else if depth < MAX_DEPTH && !is_link && path.is_dir() {
+            } else if depth < MAX_DEPTH && path.is_dir() {
                 pending.push((path, depth + 1));
             }
         }
@@ -144,11 +156,14 @@ pub(crate) fn stem_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Found text, short enough for one line of a message.
+/// Found text in quotes, short enough for one line of a message.
 pub(crate) fn quoted(text: &str) -> String {
+    let shown = short(text);
+    if shown.len() == text.len() { format!("{text:?}") } else { format!("{shown:?}...") }
+}
+
+/// The beginning of a text that may be long.
+pub(crate) fn short(text: &str) -> &str {
     const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
+    text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,13 +1,31 @@
 //! What is asked of a box, whatever the format.
 
+use std::fmt;
+
 use retinanet_anchors::ImageSize;
+
+/// A number of a message; hundreds of digits are no help.
+struct Shown(f64);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = self.0 == 0.0 || !self.0.is_finite() || (1e-9..1e15).contains(&self.0.abs());
+        if is_plain { self.0.fmt(f) } else { write!(f, "{:e}", self.0) }
+    }
+}
+
+/// Whether the corners and the area of a box are finite, too.
+pub(crate) fn is_finite([x, y, width, height]: [f64; 4]) -> bool {
+    [x, y, width, height, x + width, y + height, width * height].iter().all(|value| value.is_finite())
+}
 
 /// Why a network cannot be trained on a box (left, top, width, height), in the error grammar; none for a good box.
 pub(crate) fn defect([x, y, width, height]: [f64; 4]) -> Option<String> {
-    if ![x, y, width, height, x + width, y + height, width * height].iter().all(|v| v.is_finite()) {
+    if !is_finite([x, y, width, height]) {
+        let [x, y, width, height] = [x, y, width, height].map(Shown);
         return Some(format!("box is not finite: expected four finite numbers, found {x}, {y}, {width}, {height}"));
     }
-    let side = |name: &str, length: f64| format!("box has non-positive {name}: expected > 0, found {length}");
+    let side = |name: &str, length| format!("box has non-positive {name}: expected > 0, found {}", Shown(length));
     if width <= 0.0 {
         return Some(side("width", width));
     }
@@ -19,6 +37,7 @@ pub(crate) fn outside([x, y, width, height]: [f64; 4], size: Option<ImageSize>) 
     let size = size?;
     let inside = x < size.width as f64 && y < size.height as f64 && x + width > 0.0 && y + height > 0.0;
     (!inside).then(|| {
+        let [x, y, width, height] = [x, y, width, height].map(Shown);
         format!("box is outside the image: expected it within {size}, found left {x}, top {y}, width {width}, height {height}")
     })
 }

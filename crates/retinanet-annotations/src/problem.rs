@@ -1,4 +1,4 @@
-//! What was left out or looks wrong while the rest was read.
+//! One thing that was left out or looks wrong while the rest was read.
 
 use std::fmt;
 use std::path::Path;
@@ -53,7 +53,7 @@ pub enum Place {
 }
 
 /// What a problem led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Effect {
     /// All was kept.
@@ -63,6 +63,19 @@ pub enum Effect {
     /// An image and all that is known of it is left out.
     ImageDropped,
 }
+
+impl Problem {
+    /// What is wrong, without the values: the text before the first colon.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        let kind = self.what.split(": ").next().unwrap_or_default();
+        let end = kind.char_indices().nth(LONGEST_KIND).map_or(kind.len(), |(end, _)| end);
+        &kind[..end]
+    }
+}
+
+/// A kind is some words, whatever a damaged file holds.
+const LONGEST_KIND: usize = 80;
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,21 +94,5 @@ impl fmt::Display for Place {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}: {}", self.path.display(), self.place, self.what)
-    }
-}
-
-/// Collects the problems of one file.
-pub(crate) struct ProblemLog {
-    path: Arc<Path>,
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl ProblemLog {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.into(), problems: Vec::new() }
-    }
-
-    pub(crate) fn push(&mut self, place: Place, effect: Effect, what: impl Into<String>) {
-        self.problems.push(Problem { path: Arc::clone(&self.path), place, what: what.into(), effect });
     }
 }

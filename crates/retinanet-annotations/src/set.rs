@@ -1,12 +1,11 @@
 //! The vocabulary: classes, images, boxes, detections.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use retinanet_anchors::{BBox, ImageSize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnnotationError, Problem};
+use crate::{Details, Effect, ImageDetails, Problems, SetDetails};
 
 /// A kind of object. Its position in [`AnnotationSet::classes`] is the network's class index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +17,7 @@ pub struct Class {
 }
 
 /// One box of one image.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
     /// Position in [`AnnotationSet::classes`].
     pub class_idx: usize,
@@ -30,9 +29,18 @@ pub struct Annotation {
     pub is_crowd: bool,
     /// Hard to tell for a person, too (Pascal VOC).
     pub is_difficult: bool,
+    /// What else is known, where it was asked for.
+    pub details: Option<Box<Details>>,
 }
 
 impl Annotation {
+    /// A plain box: its area is width times height, and nothing else is known of it.
+    #[must_use]
+    pub fn new(class_idx: usize, xywh: [f64; 4]) -> Self {
+        let area = xywh[2] * xywh[3];
+        Self { class_idx, xywh, area, is_crowd: false, is_difficult: false, details: None }
+    }
+
     /// The corners in f32, as networks use them.
     #[must_use]
     pub fn bbox(&self) -> BBox {
@@ -51,7 +59,7 @@ impl Annotation {
 }
 
 /// One image and its boxes; none is data, too.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AnnotatedImage {
     /// The id that detections refer to: COCO's, elsewhere counted from 1 in order.
     pub id: i64,
@@ -63,6 +71,8 @@ pub struct AnnotatedImage {
     pub size: Option<ImageSize>,
     /// Boxes in the order of the file.
     pub annotations: Vec<Annotation>,
+    /// What else is known, where it was asked for.
+    pub details: Option<Box<ImageDetails>>,
 }
 
 /// All that is known of a set of images.
@@ -73,7 +83,9 @@ pub struct AnnotationSet {
     /// Images in the order of the file, list or folder.
     pub images: Vec<AnnotatedImage>,
     /// What was left out or looks wrong.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
+    /// What else is known, where it was asked for.
+    pub details: Option<Box<SetDetails>>,
 }
 
 impl AnnotationSet {
@@ -83,88 +95,16 @@ impl AnnotationSet {
         self.images.iter().map(|image| image.annotations.len()).sum()
     }
 
-    /// How many boxes were left out; each has an entry in [`problems`](Self::problems).
+    /// How many boxes were left out; each is counted in [`problems`](Self::problems).
     #[must_use]
     pub fn num_dropped_boxes(&self) -> usize {
-        let dropped = |problem: &&Problem| problem.effect == crate::Effect::BoxDropped;
-        self.problems.iter().filter(dropped).count()
+        self.problems.count(Effect::BoxDropped)
     }
 
     /// The class index of a category id.
     #[must_use]
     pub fn class_idx(&self, category_id: i64) -> Option<usize> {
         self.classes.iter().position(|class| class.category_id == category_id)
-    }
-
-    /// Adds the images of another split behind those of this one.
-    ///
-    /// Categories of the other set that this one lacks are added, and the class indices follow. Image ids that this set
-    /// uses already are replaced by new ones above all others.
-    ///
-    /// # Errors
-    /// One category id has two names.
-    pub fn append(&mut self, other: Self) -> Result<(), AnnotationError> {
-        let mut merged = self.classes.clone();
-        for class in &other.classes {
-            match merged.iter().find(|known| known.category_id == class.category_id) {
-                Some(known) if known.name != class.name => {
-                    return Err(AnnotationError::ClassConflict {
-                        category_id: class.category_id,
-                        names: [known.name.clone(), class.name.clone()],
-                    });
-                }
-                Some(_) => {}
-                None => merged.push(class.clone()),
-            }
-        }
-        merged.sort_by_key(|class| class.category_id);
-        let positions: HashMap<i64, usize> =
-            merged.iter().enumerate().map(|(idx, class)| (class.category_id, idx)).collect();
-        let renumber = |classes: &[Class], images: &mut [AnnotatedImage]| {
-            let map: Vec<usize> = classes.iter().map(|class| positions[&class.category_id]).collect();
-            for annotation in images.iter_mut().flat_map(|image| &mut image.annotations) {
-                // An index past the classes, in a set made by hand, stays past them.
-                annotation.class_idx = map.get(annotation.class_idx).copied().unwrap_or(usize::MAX);
-            }
-        };
-        let mut images = other.images;
-        renumber(&self.classes, &mut self.images);
-        renumber(&other.classes, &mut images);
-
-        let used: std::collections::HashSet<i64> = self.images.iter().map(|image| image.id).collect();
-        if images.iter().any(|image| used.contains(&image.id)) {
-            let mut unused = UnusedIds::above(self.images.iter().chain(&images).map(|i| i.id));
-            for image in &mut images {
-                if used.contains(&image.id) {
-                    image.id = unused.next();
-                }
-            }
-        }
-        self.classes = merged;
-        self.images.append(&mut images);
-        self.problems.extend(other.problems);
-        Ok(())
-    }
-}
-
-/// Hands out ids that nobody has, upward from the highest, or from the lowest free one where that is the last number.
-pub(crate) struct UnusedIds {
-    next: i64,
-    used: std::collections::HashSet<i64>,
-}
-
-impl UnusedIds {
-    pub(crate) fn above(ids: impl Iterator<Item = i64>) -> Self {
-        let used: std::collections::HashSet<i64> = ids.collect();
-        let next = used.iter().max().map_or(1, |&max| max.checked_add(1).unwrap_or(1).max(1));
-        Self { next, used }
-    }
-
-    pub(crate) fn next(&mut self) -> i64 {
-        while !self.used.insert(self.next) {
-            self.next = self.next.checked_add(1).unwrap_or(1);
-        }
-        self.next
     }
 }
 

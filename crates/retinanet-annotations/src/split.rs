@@ -85,6 +85,11 @@ pub(crate) fn is_same(a: &str, b: &str) -> bool {
     canonical(a) == canonical(b)
 }
 
+/// Whether a request for `part` finds a split of this name.
+pub(crate) fn fits(part: &str, name: &str) -> bool {
+    is_same(part, name) || words(name).any(|word| is_same(word, part))
+}
+
 /// The names under which a split may lie in a folder.
 pub(crate) fn spellings(name: &str) -> Vec<&str> {
     let mut spellings = vec![name];

@@ -47,8 +47,7 @@ fn sparse_categories_odd_ids_and_missing_keys_are_read() {
     assert_eq!(ids, [7, 9, 10]);
     assert_eq!(set.images[0].size, Some(ImageSize::new(640, 480)));
     assert_eq!((set.images[1].size, set.images[2].size), (None, None));
-    let crowd =
-        Annotation { class_idx: 2, xywh: [1.5, 2.0, 3.0, 4.0], area: 7.25, is_crowd: true, is_difficult: false };
+    let crowd = Annotation { area: 7.25, is_crowd: true, ..Annotation::new(2, [1.5, 2.0, 3.0, 4.0]) };
     assert_eq!(set.images[0].annotations, [crowd]);
     // A missing area is 3 x 4.
     assert_eq!((set.images[1].annotations[0].class_idx, set.images[1].annotations[0].area), (1, 12.0));
@@ -140,13 +139,8 @@ fn missing_files_and_folders_are_named() {
 }
 
 fn sample() -> AnnotationSet {
-    let annotation = Annotation {
-        class_idx: 1,
-        xywh: [0.1, 1e-7, 12345.678901234567, 0.3],
-        area: 1.0 / 3.0,
-        is_crowd: true,
-        is_difficult: false,
-    };
+    let xywh = [0.1, 1e-7, 12345.678901234567, 0.3];
+    let annotation = Annotation { area: 1.0 / 3.0, is_crowd: true, ..Annotation::new(1, xywh) };
     AnnotationSet {
         classes: vec![Class { category_id: 3, name: "č\"a".into() }, Class { category_id: 70, name: "b".into() }],
         images: vec![
@@ -156,15 +150,14 @@ fn sample() -> AnnotationSet {
                 file_name: "a b.jpg".into(),
                 size: Some(ImageSize::new(3, 4)),
                 annotations: vec![
-                    annotation,
+                    annotation.clone(),
                     Annotation { class_idx: 0, is_crowd: false, is_difficult: true, ..annotation },
                 ],
+                details: None,
             },
-            AnnotatedImage {
-                id: 8, path: "ü.jpg".into(), file_name: "ü.jpg".into(), size: None, annotations: vec![]
-            },
+            AnnotatedImage { id: 8, path: "ü.jpg".into(), file_name: "ü.jpg".into(), ..AnnotatedImage::default() },
         ],
-        problems: vec![],
+        ..AnnotationSet::default()
     }
 }
 
@@ -191,7 +184,7 @@ fn what_json_cannot_hold_is_refused_and_the_old_file_stays() {
     set.images[0].annotations[0].area = f64::NAN;
     let error = coco::write_ground_truth(&path, &set).unwrap_err().to_string();
     assert!(error.ends_with("image -5: box and area: expected finite numbers, found NaN"), "{error}");
-    set.images[0].annotations[0] = Annotation { class_idx: 2, ..sample().images[0].annotations[0] };
+    set.images[0].annotations[0] = Annotation { class_idx: 2, ..sample().images[0].annotations[0].clone() };
     let error = coco::write_ground_truth(&path, &set).unwrap_err().to_string();
     assert!(error.ends_with("image -5: class index: expected less than 2, found 2"), "{error}");
     let bad = DetectionRecord { image_id: 1, category_id: 1, xywh: [0.0; 4], score: f64::INFINITY };
@@ -251,7 +244,7 @@ fn one_image(file_name: &str) -> String {
 /// Reads a split and gives the paths of its images below the root.
 fn paths(folder: &TempDir, split: Option<&str>) -> Vec<String> {
     let set = read(folder.path(), split, NO_PROBE).unwrap();
-    assert_eq!(set.problems, []);
+    assert!(set.problems.is_empty());
     let below = |image: &AnnotatedImage| image.path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
     set.images.iter().map(below).collect()
 }
@@ -317,10 +310,10 @@ fn classes_that_only_one_split_has_are_joined_by_category_id() {
     let set = |ids: &[i64], class_idx: usize| AnnotationSet {
         classes: ids.iter().map(|&category_id| Class { category_id, name: format!("c{category_id}") }).collect(),
         images: vec![AnnotatedImage {
-            annotations: vec![Annotation { class_idx, ..sample().images[0].annotations[0] }],
+            annotations: vec![Annotation { class_idx, ..sample().images[0].annotations[0].clone() }],
             ..sample().images[1].clone()
         }],
-        problems: vec![],
+        ..AnnotationSet::default()
     };
     let mut joined = set(&[2, 9], 1);
     joined.append(set(&[1, 2, 5], 2)).unwrap();

@@ -59,7 +59,7 @@ fn bccd() {
         let names: Vec<&str> = set.classes.iter().map(|class| class.name.as_str()).collect();
         assert_eq!(names, ["Platelets", "RBC", "WBC"]);
         boxes += set.num_annotations();
-        dropped.extend(set.problems.into_iter().filter(|problem| problem.effect == Effect::BoxDropped));
+        dropped.extend(set.problems.iter().filter(|problem| problem.effect == Effect::BoxDropped).cloned());
     }
     assert_eq!(boxes, 4888 - 2);
     let mut stems: Vec<_> = dropped.iter().map(|problem| problem.path.file_stem().unwrap().to_str().unwrap()).collect();

@@ -50,8 +50,8 @@ fn names(set: &AnnotationSet) -> Vec<String> {
 #[test]
 fn corners_become_half_open() {
     let set = read(sample().path(), Some("train"), NO_PROBE).unwrap();
-    assert_eq!(set.problems, []);
-    let dog = set.images[0].annotations[0];
+    assert!(set.problems.is_empty());
+    let dog = &set.images[0].annotations[0];
     // The whole image of 100 x 50.
     assert_eq!((dog.xywh, dog.area), ([0.0, 0.0, 100.0, 50.0], 5000.0));
     assert_eq!(set.images[0].annotations[1].xywh, [9.0, 19.0, 21.5, 21.0]);
@@ -132,18 +132,29 @@ fn boxes_outside_of_the_size_stated_stay_as_sizes_are_often_wrong() {
     write(folder.path(), "images/a.png", "");
     let set = read(folder.path(), None, NO_PROBE).unwrap();
     assert_eq!((set.num_annotations(), set.problems.len()), (1, 1));
-    assert!(set.problems[0].what.starts_with("box is outside the image: expected it within 100x50"));
+    assert!(
+        set.problems.iter().next().unwrap().what.starts_with("box is outside the image: expected it within 100x50")
+    );
     assert_eq!(set.images[0].path, folder.path().join("images/a.png"));
 }
 
 #[test]
-fn without_lists_every_split_is_all_of_it_and_says_so() {
+fn without_lists_train_and_val_are_drawn_and_that_is_noted() {
     let folder = tempdir().unwrap();
-    write(folder.path(), "Annotations/a.xml", &xml(&[]));
-    assert_eq!(read(folder.path(), None, NO_PROBE).unwrap().problems, []);
-    let set = read(folder.path(), Some("train"), NO_PROBE).unwrap();
-    assert_eq!(set.images.len(), 1);
-    assert!(set.problems[0].what.contains("found no lists; all XML files are taken"));
+    for idx in 0..10 {
+        write(folder.path(), &format!("Annotations/{idx}.xml"), &xml(&[]));
+        write(folder.path(), &format!("JPEGImages/{idx}.jpg"), "");
+    }
+    let all = read(folder.path(), None, NO_PROBE).unwrap();
+    assert_eq!((all.images.len(), all.problems.len()), (10, 0));
+    assert_eq!(read(folder.path(), Some("all"), NO_PROBE).unwrap(), all);
+    let [train, val] = ["train", "val"].map(|split| read(folder.path(), Some(split), NO_PROBE).unwrap());
+    assert_eq!((train.images.len(), val.images.len()), (8, 2));
+    assert!(names(&val).iter().all(|name| !names(&train).contains(name)));
+    let note = val.problems.iter().next().unwrap().to_string();
+    assert!(
+        note.ends_with("val: expected a split of this name, found none; 2 of 10 images are drawn for it by seed 0")
+    );
 }
 
 #[test]

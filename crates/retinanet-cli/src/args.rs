@@ -1,10 +1,14 @@
 //! The arguments of every command.
 
 mod bench;
+mod data;
 mod quantize;
+mod selection;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use data::{ConvertArgs, DataCommand};
 pub(crate) use quantize::QuantizeArgs;
+pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use retinanet::{Detector, InferenceOptions, Precision};
@@ -22,12 +26,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Find objects in images: annotated pictures, or JSON
     Detect(DetectArgs),
-    /// Train a detector on a data set (COCO, VOC or YOLO)
+    /// Train a detector on a data set (COCO, VOC, YOLO, CSV or Open Images)
     Train(TrainArgs),
     /// Run a model on a split and score it with COCO's twelve numbers
     Eval(EvalArgs),
     /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
     Quantize(QuantizeArgs),
+    /// Convert data sets
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show what is in a model, or the presets
@@ -48,7 +55,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Data(_) | Self::Score(_) | Self::Info(_) => None,
         }
     }
 
@@ -57,7 +64,8 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) => false,
+            Self::Data(_) | Self::Score(_) | Self::Info(_) => false,
         }
     }
 }
@@ -159,9 +167,8 @@ pub(crate) struct DetectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
-    /// The data set: a folder or file in COCO, VOC or YOLO form
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
     /// Split to train on; several joined with +, as train+val
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
@@ -204,12 +211,11 @@ pub(crate) struct EvalArgs {
     /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// The data set: a folder or file in COCO, VOC or YOLO form
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: PathBuf,
-    /// Split to score
-    #[arg(long, value_name = "NAME", default_value = "test")]
-    pub(crate) split: String,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Split to score, or all; test if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) engine: Engine,
     #[command(flatten)]

@@ -2,18 +2,20 @@
 
 use crate::table;
 use anyhow::Context;
-use retinanet_annotations::Effect;
-use retinanet_data::{CachedDataset, Dataset, FileDataset};
+use retinanet_annotations::{AnnotationError, DataRequest, Effect, ProblemKind, Problems};
+use retinanet_data::{CachedDataset, DataError, Dataset, FileDataset};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many problems are printed before the rest is counted.
+/// How many problems or failures are printed before the rest is counted.
 const SHOWN: usize = 10;
 
-/// Opens a split and reports its problems.
-pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
-    let dataset =
-        FileDataset::open(path, Some(split)).with_context(|| format!("cannot read the split {split:?} of the data"))?;
+/// How many problems of one kind are printed before the rest of it is counted.
+const SHOWN_PER_KIND: usize = 4;
+
+/// Opens a split of the sets that are asked for, and reports its problems.
+pub(crate) fn open(request: &DataRequest, split: &str) -> anyhow::Result<FileDataset> {
+    let dataset = FileDataset::open_request(request, Some(split)).map_err(|error| with_hint(error, request, split))?;
     let set = dataset.annotations();
     let objects: usize = set.images.iter().map(|image| image.annotations.len()).sum();
     let empty = set.images.iter().filter(|image| image.annotations.is_empty()).count();
@@ -22,13 +24,75 @@ pub(crate) fn open(path: &Path, split: &str) -> anyhow::Result<FileDataset> {
     let boxes = table::count(objects, "box", "boxes");
     let classes = table::count(set.classes.len(), "class", "classes");
     eprintln!("{split}: {images}, {boxes}, {classes}{without}");
-    report("problem", &set.problems);
+    report_problems(&set.problems);
     Ok(dataset)
+}
+
+/// Says how to ask for a split that a set does not have.
+fn with_hint(error: DataError, request: &DataRequest, split: &str) -> anyhow::Error {
+    let is_missing = matches!(&error, DataError::Annotations(AnnotationError::SplitNotFound { .. }));
+    let context = format!("cannot read the split {split:?} of the data");
+    let error = anyhow::Error::from(error);
+    if is_missing && request.division.val_fraction.is_none() && ["val", "valid", "validation"].contains(&split) {
+        let hint = format!(
+            "{error:#}; --val-fraction .2 draws one out of train, --val-fraction and --split-seed alike for every command"
+        );
+        return anyhow::anyhow!("{context}: {hint}");
+    }
+    error.context(context)
+}
+
+/// The split that is asked for, else `test`, where a set has it.
+pub(crate) fn split_to_score(request: &DataRequest, asked: Option<&str>) -> anyhow::Result<String> {
+    if let Some(split) = asked {
+        return Ok(split.to_owned());
+    }
+    let splits = request.splits()?;
+    let is_test =
+        |name: &String| name.to_lowercase().split(|c: char| !c.is_ascii_alphabetic()).any(|word| word == "test");
+    if splits.iter().any(is_test) {
+        return Ok("test".to_owned());
+    }
+    let known = match splits.as_slice() {
+        [] => "the data is not divided: train and val are drawn from it".to_owned(),
+        names => format!("the data has {}", names.join(", ")),
+    };
+    anyhow::bail!("--split: expected a name, as there is no split test; {known}, and all is every image");
 }
 
 /// Images of a set that could not be used, as its problems say; they count as failures, as those that fail later do.
 pub(crate) fn num_dropped_images(dataset: &dyn Dataset) -> usize {
-    dataset.annotations().problems.iter().filter(|problem| problem.effect == Effect::ImageDropped).count()
+    dataset.annotations().problems.count(Effect::ImageDropped)
+}
+
+/// Prints the first problems of each kind, and how many more there are of it.
+pub(crate) fn report_problems(problems: &Problems) {
+    let mut left = SHOWN;
+    for kind in problems.kinds() {
+        // The last kinds are not crowded out by the first.
+        let shown = left.min(SHOWN_PER_KIND);
+        left -= shown.min(kind.count);
+        let of_kind = problems.iter().filter(|problem| problem.effect == kind.effect && problem.kind() == kind.kind);
+        of_kind.take(shown).for_each(|problem| eprintln!("problem: {problem}"));
+        match kind.count - shown.min(kind.count) {
+            0 => {}
+            rest if shown == 0 => eprintln!("problem: {}: {rest} times", kind.kind),
+            rest => eprintln!("problem: {}: and {rest} more", kind.kind),
+        }
+    }
+}
+
+/// How often each kind of problem was found, for JSON.
+pub(crate) fn problem_kinds(problems: &Problems) -> Vec<serde_json::Value> {
+    let kind = |kind: &ProblemKind| {
+        let effect = match kind.effect {
+            Effect::BoxDropped => "box dropped",
+            Effect::ImageDropped => "image dropped",
+            _ => "noted",
+        };
+        serde_json::json!({ "kind": kind.kind, "effect": effect, "count": kind.count })
+    };
+    problems.kinds().iter().map(kind).collect()
 }
 
 /// Makes a folder for output, or says why that cannot be one.

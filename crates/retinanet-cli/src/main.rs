@@ -100,6 +100,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Detect(args) => commands::detect::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Data(command) => commands::data::run(&command),
         Command::Score(args) => commands::score::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Demo(args) => commands::demo::run(&args),

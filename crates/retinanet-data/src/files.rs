@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
-use retinanet_annotations::{AnnotatedImage, AnnotationSet, Effect, Place, Problem};
+use retinanet_annotations::{AnnotatedImage, AnnotationSet, DataRequest, Effect, Place, Problem, Problems};
 
 use crate::{DataError, Dataset, DecodeLimits, Sample, SampleError, decode_file, image_size};
 
-/// Image files with annotations in COCO, Pascal VOC or YOLO form.
+/// Image files with annotations in any of the formats of [`retinanet_annotations`].
 ///
 /// [`open`](Self::open) reads the annotations and the header of every image; pixels are decoded when a sample is asked
 /// for. What looks wrong is in [`problems`](Self::problems) and stops nothing: files without a readable header stay in the
@@ -33,13 +33,21 @@ impl FileDataset {
     /// # Errors
     /// The annotations cannot be read, or there is no such split.
     pub fn open(path: &Path, split: Option<&str>) -> Result<Self, DataError> {
+        Self::open_request(&DataRequest::new([path]), split)
+    }
+
+    /// Opens a split of one or several sets, with the classes that are asked for.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), for any of the sets; a class is asked for that no set has.
+    pub fn open_request(request: &DataRequest, split: Option<&str>) -> Result<Self, DataError> {
         let sizes = Mutex::new(HashMap::new());
         let probe = |path: &Path| {
             let size = measure(path);
             sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), size.clone());
             size
         };
-        let annotations = retinanet_annotations::read(path, split, &probe)?;
+        let annotations = request.read(split, &probe)?;
         let probed = sizes.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Self::with_probed(annotations, &probed))
     }
@@ -59,7 +67,7 @@ impl FileDataset {
 
     /// What was left out or looks wrong, in the annotations and in the headers of the image files.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &Problems {
         &self.annotations.problems
     }
 

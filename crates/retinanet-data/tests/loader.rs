@@ -28,6 +28,7 @@ impl Plain {
             file_name: format!("{index}.png"),
             size: None,
             annotations: Vec::new(),
+            details: None,
         };
         Self {
             annotations: AnnotationSet { images: (0..len).map(image).collect(), ..AnnotationSet::default() },

@@ -5,7 +5,7 @@ use retinanet_annotations::{AnnotatedImage, Annotation, AnnotationSet, Class, De
 use retinanet_eval::{EvalError, coco};
 
 fn annotation(class_idx: usize, xywh: [f64; 4]) -> Annotation {
-    Annotation { class_idx, xywh, area: xywh[2] * xywh[3], is_crowd: false, is_difficult: false }
+    Annotation::new(class_idx, xywh)
 }
 
 fn set(category_ids: &[i64], images: Vec<(i64, Vec<Annotation>)>) -> AnnotationSet {
@@ -15,6 +15,7 @@ fn set(category_ids: &[i64], images: Vec<(i64, Vec<Annotation>)>) -> AnnotationS
         file_name: format!("{id}.jpg"),
         size: None,
         annotations,
+        details: None,
     };
     AnnotationSet {
         classes: category_ids
@@ -22,7 +23,7 @@ fn set(category_ids: &[i64], images: Vec<(i64, Vec<Annotation>)>) -> AnnotationS
             .map(|&category_id| Class { category_id, name: format!("c{category_id}") })
             .collect(),
         images: images.into_iter().map(image).collect(),
-        problems: vec![],
+        ..AnnotationSet::default()
     }
 }
 

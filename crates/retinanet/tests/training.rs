@@ -17,12 +17,8 @@ const SIDE: usize = 64;
 impl Squares {
     /// One image for each list of squares (left, top, side, class).
     fn new(images: &[&[(usize, usize, usize, usize)]]) -> Self {
-        let annotation = |&(x, y, side, class_idx): &(usize, usize, usize, usize)| Annotation {
-            class_idx,
-            xywh: [x, y, side, side].map(|v| v as f64),
-            area: (side * side) as f64,
-            is_crowd: false,
-            is_difficult: false,
+        let annotation = |&(x, y, side, class_idx): &(usize, usize, usize, usize)| {
+            Annotation::new(class_idx, [x, y, side, side].map(|v| v as f64))
         };
         let image = |(i, squares): (usize, &&[(usize, usize, usize, usize)])| AnnotatedImage {
             id: i as i64,
@@ -30,6 +26,7 @@ impl Squares {
             file_name: format!("squares-{i}"),
             size: Some(ImageSize::new(SIDE, SIDE)),
             annotations: squares.iter().map(annotation).collect(),
+            details: None,
         };
         let classes = ["light", "dark"]
             .iter()
@@ -38,7 +35,7 @@ impl Squares {
         let set = AnnotationSet {
             classes: classes.collect(),
             images: images.iter().enumerate().map(image).collect(),
-            problems: Vec::new(),
+            ..AnnotationSet::default()
         };
         Self { set }
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::file::{first_bytes, folders, has_extension, name_of, stem_of, with_extension, without_mark};
+use crate::images::ImagesByName;
+use crate::recognise::Reading;
 use crate::split::{self, spellings, words};
 use crate::{AnnotationError, AnnotationSet};
 
@@ -47,12 +49,12 @@ impl CocoFolder {
         self.files.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    pub(crate) fn read(&self, request: Option<&[&str]>) -> Result<AnnotationSet, AnnotationError> {
+    pub(crate) fn read(&self, request: Option<&[&str]>, reading: &Reading) -> Result<AnnotationSet, AnnotationError> {
         let mut set: Option<AnnotationSet> = None;
         for idx in split::choose(&self.path, request, &self.splits())? {
             let (name, file) = &self.files[idx];
-            let mut images = ImageFolders::new(&self.root, file, name);
-            let part = super::ground_truth::read(file, &mut |file_name| images.locate(file_name))?;
+            let mut images = images_of(&self.root, file, name);
+            let part = super::ground_truth::read(file, reading.details, &mut |file_name| images.locate(file_name))?;
             match &mut set {
                 None => set = Some(part),
                 Some(set) => set.append(part)?,
@@ -93,57 +95,19 @@ fn keep_boxes(files: Vec<PathBuf>) -> Vec<PathBuf> {
     if boxes.is_empty() { files } else { boxes }
 }
 
-/// Finds image files by trying the folders where they usually lie.
-struct ImageFolders {
-    folders: Vec<PathBuf>,
-    /// Position of the folder that had the last image: it most likely has the next, too.
-    last: usize,
-}
-
-impl ImageFolders {
-    fn new(root: &Path, file: &Path, split: &str) -> Self {
-        let mut candidates = Vec::new();
-        if let Some(beside) = file.parent() {
-            candidates.push(beside.to_owned());
-        }
-        for base in [root.join("images"), root.to_owned(), root.join("JPEGImages"), root.join("data")] {
-            for name in std::iter::once(split).chain(words(split)).flat_map(spellings) {
-                candidates.push(base.join(name));
-            }
-            candidates.push(base);
-        }
-        let mut folders: Vec<PathBuf> = Vec::new();
-        for folder in candidates {
-            if !folders.contains(&folder) && folder.is_dir() {
-                folders.push(folder);
-            }
-        }
-        if folders.is_empty() {
-            folders.push(root.to_owned());
-        }
-        Self { folders, last: 0 }
+/// Finds image files in the folders where they usually lie.
+fn images_of(root: &Path, file: &Path, split: &str) -> ImagesByName {
+    let mut candidates = Vec::new();
+    if let Some(beside) = file.parent() {
+        candidates.push(beside.to_owned());
     }
-
-    /// The file where there is one; else the most likely place.
-    fn locate(&mut self, file_name: &str) -> PathBuf {
-        let first = self.folders[self.last].join(file_name);
-        if first.is_file() {
-            return first;
+    for base in [root.join("images"), root.to_owned(), root.join("JPEGImages"), root.join("data")] {
+        for name in std::iter::once(split).chain(words(split)).flat_map(spellings) {
+            candidates.push(base.join(name));
         }
-        // Sets made on Windows separate folders by backslashes; others name folders that were not handed on.
-        let forward = file_name.replace('\\', "/");
-        let bare = forward.rsplit('/').next().unwrap_or(&forward);
-        for name in [file_name, &forward, bare] {
-            for (idx, folder) in self.folders.iter().enumerate() {
-                let path = folder.join(name);
-                if path.is_file() {
-                    self.last = idx;
-                    return path;
-                }
-            }
-        }
-        first
+        candidates.push(base);
     }
+    ImagesByName::new(root, candidates)
 }
 
 /// Whether a file's name is that of JSON.

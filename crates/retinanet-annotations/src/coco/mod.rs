@@ -11,26 +11,32 @@
 
 use std::path::Path;
 
-use crate::file::{JSON_LIMIT, read_bytes};
+use crate::file::{JSON_LIMIT, read_bytes, refuse_utf16};
+use crate::images::ImagesByName;
 use crate::{AnnotationError, AnnotationSet, DetectionRecord};
 
 mod detections;
+mod entry;
 mod field;
 pub(crate) mod folder;
 mod ground_truth;
 mod write;
 
+pub(crate) use write::{annotation_ids, write_splits};
+
 /// Reads one file of ground truth. Images are taken to lie beside it; [`read`](crate::read()) looks for them.
 ///
 /// Category ids may have gaps: classes are sorted by id, and the class index is the position. Annotation ids may start at
-/// 0 or be missing. Image ids may be text: a number where it is one, else an id above all others. Segmentations are
-/// skipped. A missing area is width times height.
+/// 0 or be missing. Image ids may be text: a number where it is one, else an id above all others. Segmentations and further
+/// fields are skipped; a [`DataRequest`](crate::DataRequest) can keep them. A missing area is width times height.
 ///
 /// # Errors
 /// The file cannot be read, is no JSON, or has no list of images. A wrong value of one image or annotation is a
 /// [`Problem`](crate::Problem) instead.
 pub fn read_ground_truth(path: &Path) -> Result<AnnotationSet, AnnotationError> {
-    ground_truth::read(path, &mut |file_name| path.with_file_name(file_name))
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let mut images = ImagesByName::new(beside, [beside.to_owned()]);
+    ground_truth::read(path, false, &mut |file_name| images.locate(file_name))
 }
 
 /// Reads one file of detections: a list, or an object with the list under `annotations`.
@@ -39,7 +45,9 @@ pub fn read_ground_truth(path: &Path) -> Result<AnnotationSet, AnnotationError> 
 /// The file cannot be read or is no JSON, or an entry lacks an id, four numbers for its box, or a score: a detection that
 /// is left out silently would change the score of the others.
 pub fn read_detections(path: &Path) -> Result<Vec<DetectionRecord>, AnnotationError> {
-    detections::parse(path, &read_bytes(path, JSON_LIMIT)?)
+    let bytes = read_bytes(path, JSON_LIMIT)?;
+    refuse_utf16(path, &bytes)?;
+    detections::parse(path, &bytes)
 }
 
 /// Writes ground truth, whole or not at all; annotation ids count from 1 in the order of the set.

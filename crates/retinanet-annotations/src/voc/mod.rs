@@ -10,13 +10,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::file::{first_bytes, folders, is_image, list, name_of, quoted, read_text, stem_of, with_extension};
+use crate::file::{first_bytes, folders, name_of, quoted, read_text, short, stem_of, with_extension};
 use crate::geometry::{defect, outside};
-use crate::problem::ProblemLog;
-use crate::{AnnotatedImage, Annotation, AnnotationError, AnnotationSet, Class, Effect, Place, Problem, split};
+use crate::images::ImagesByStem;
+use crate::names::{bare, folded, leads_out};
+use crate::problems::ProblemLog;
+use crate::recognise::Reading;
+use crate::{
+    AnnotatedImage, Annotation, AnnotationError, AnnotationSet, Class, Details, Effect, Place, Problem, Problems, split,
+};
 
+mod write;
 mod xml;
 
+pub(crate) use write::write;
 use xml::{Object, XmlFile};
 
 /// A folder of XML files.
@@ -59,22 +66,15 @@ impl VocFolder {
         splits.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    pub(crate) fn read(&self, request: Option<&[&str]>) -> Result<AnnotationSet, AnnotationError> {
-        let mut problems = Vec::new();
-        let mut files = BTreeMap::new();
+    pub(crate) fn read(&self, request: Option<&[&str]>, reading: &Reading) -> Result<AnnotationSet, AnnotationError> {
+        let mut problems = Problems::default();
+        let mut files = XmlFiles::default();
         let mut selected = Vec::new();
         match &self.kind {
             Kind::Lists { annotations, lists } => {
                 read_folder(annotations, &mut files, &mut problems)?;
                 if lists.is_empty() || request.is_none() {
-                    selected = files.keys().cloned().collect();
-                    if let Some(parts) = request {
-                        let what = format!(
-                            "split: expected ImageSets/Main/{}.txt, found no lists; all XML files are taken",
-                            parts.join("+")
-                        );
-                        note(&self.root, what, &mut problems);
-                    }
+                    selected = files.read.keys().cloned().collect();
                 } else {
                     for idx in split::choose(&self.root, request, &self.splits())? {
                         selected.extend(read_list(&lists[idx].1, annotations, &files, &mut problems)?);
@@ -87,14 +87,14 @@ impl VocFolder {
                     read_folder(folder, &mut files, &mut problems)?;
                 }
                 for idx in chosen {
-                    selected.extend(files.keys().filter(|path| path.parent() == Some(&splits[idx].1)).cloned());
+                    selected.extend(files.read.keys().filter(|path| path.parent() == Some(&splits[idx].1)).cloned());
                 }
             }
         }
         let mut seen = HashSet::new();
         selected.retain(|path| seen.insert(path.clone()));
         let names: BTreeSet<&str> =
-            files.values().flat_map(|file| &file.objects).filter_map(|object| object.name.as_deref()).collect();
+            files.read.values().flat_map(|file| &file.objects).filter_map(|object| object.name.as_deref()).collect();
         let classes: Vec<Class> = names
             .into_iter()
             .zip(0..)
@@ -103,13 +103,22 @@ impl VocFolder {
         let positions: HashMap<&str, usize> =
             classes.iter().enumerate().map(|(idx, class)| (class.name.as_str(), idx)).collect();
         let finder = ImageFinder::new(&self.root, &self.kind);
+        let context = Context { positions: &positions, finder: &finder, details: reading.details };
         let images = selected
             .iter()
             .zip(1..)
-            .map(|(path, id)| read_image(id, path, &files[path], &positions, &finder, &mut problems))
+            .map(|(path, id)| context.read_image(id, path, &files.read[path], &mut problems))
             .collect();
-        Ok(AnnotationSet { classes, images, problems })
+        Ok(AnnotationSet { classes, images, problems, details: None })
     }
+}
+
+/// What the XML files of a set say.
+#[derive(Default)]
+struct XmlFiles {
+    read: BTreeMap<PathBuf, XmlFile>,
+    /// Names of files that cannot be read, without extension.
+    broken: HashSet<String>,
 }
 
 /// Whether the first XML file in a folder is of this format; other tools write XML, too.
@@ -134,23 +143,15 @@ fn find_lists(root: &Path) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-fn note(path: &Path, what: String, problems: &mut Vec<Problem>) {
-    problems.push(Problem { path: path.into(), place: Place::File, what, effect: Effect::Noted });
-}
-
 /// Reads all XML files of a folder; those that are none are reported.
-fn read_folder(
-    folder: &Path,
-    files: &mut BTreeMap<PathBuf, XmlFile>,
-    problems: &mut Vec<Problem>,
-) -> Result<(), AnnotationError> {
+fn read_folder(folder: &Path, files: &mut XmlFiles, problems: &mut Problems) -> Result<(), AnnotationError> {
     let paths = with_extension(folder, "xml");
     let mut first_error = None;
-    let before = files.len();
+    let before = files.read.len();
     for path in paths {
         match read_xml(&path) {
             Ok(file) => {
-                files.insert(path, file);
+                files.read.insert(path, file);
             }
             Err(error) => {
                 let (place, what) = match &error {
@@ -161,13 +162,14 @@ fn read_folder(
                     }
                     other => (Place::File, other.to_string()),
                 };
+                files.broken.insert(folded(&stem_of(&path)));
                 problems.push(Problem { path: path.into(), place, what, effect: Effect::ImageDropped });
                 first_error = first_error.or(Some(error));
             }
         }
     }
     match first_error {
-        Some(error) if files.len() == before => Err(error),
+        Some(error) if files.read.len() == before => Err(error),
         _ => Ok(()),
     }
 }
@@ -185,17 +187,18 @@ fn read_xml(path: &Path) -> Result<XmlFile, AnnotationError> {
 fn read_list(
     list: &Path,
     annotations: &Path,
-    files: &BTreeMap<PathBuf, XmlFile>,
-    problems: &mut Vec<Problem>,
+    files: &XmlFiles,
+    problems: &mut Problems,
 ) -> Result<Vec<PathBuf>, AnnotationError> {
     let text = read_text(list)?;
-    let known: HashMap<String, &PathBuf> = files.keys().map(|path| (stem_of(path), path)).collect();
-    // Reported once already, as files that cannot be read.
-    let broken: HashSet<String> = problems
-        .iter()
-        .filter(|problem| problem.effect == Effect::ImageDropped)
-        .map(|problem| stem_of(&problem.path))
-        .collect();
+    let mut known: HashMap<String, &PathBuf> = HashMap::new();
+    for path in files.read.keys() {
+        known.insert(folded(&stem_of(path)), path);
+    }
+    // Exact names count more than those of another case or composition.
+    for path in files.read.keys() {
+        known.insert(stem_of(path), path);
+    }
     let mut log = ProblemLog::new(list);
     let mut selected = Vec::new();
     let mut seen = HashSet::new();
@@ -206,105 +209,97 @@ fn read_list(
         }
         // A class's own lists have -1, 0 or 1 behind the name: not there, hard to tell, there. All are images of the set.
         let first = line.split_whitespace().next().unwrap_or(line);
-        let name = if known.contains_key(line) { line } else { first };
+        let name = if known.contains_key(line) || known.contains_key(&folded(line)) { line } else { first };
         if !seen.insert(name.to_owned()) {
             let what = format!("image is listed again: expected each once, found {} again", quoted(name));
             log.push(Place::Line(number), Effect::Noted, what);
-        } else if let Some(path) = known.get(name) {
+        } else if let Some(path) = known.get(name).or_else(|| known.get(&folded(name))) {
             selected.push((*path).clone());
-        } else if !broken.contains(name) {
-            let what = format!("image: expected {name}.xml in {}, found nothing", annotations.display());
+        } else if !files.broken.contains(&folded(name)) {
+            let what = format!("image: expected {}.xml in {}, found nothing", short(name), annotations.display());
             log.push(Place::Line(number), Effect::ImageDropped, what);
         }
     }
-    problems.append(&mut log.problems);
+    problems.append(log.problems);
     Ok(selected)
 }
 
-fn read_image(
-    id: i64,
-    path: &Path,
-    file: &XmlFile,
-    positions: &HashMap<&str, usize>,
-    finder: &ImageFinder,
-    problems: &mut Vec<Problem>,
-) -> AnnotatedImage {
-    let mut log = ProblemLog::new(path);
-    let mut annotations = Vec::with_capacity(file.objects.len());
-    for object in &file.objects {
-        let place = Place::Line(object.line);
-        match read_object(object, positions) {
-            Err(what) => log.push(place, Effect::BoxDropped, what),
-            Ok(annotation) => {
-                if let Some(what) = outside(annotation.xywh, file.size) {
-                    log.push(place, Effect::Noted, what);
-                }
-                annotations.push(annotation);
-            }
-        }
-    }
-    problems.append(&mut log.problems);
-    let image = finder.find(path, file.file_name.as_deref());
-    AnnotatedImage { id, file_name: name_of(&image), path: image, size: file.size, annotations }
+/// What each image is read with.
+struct Context<'a> {
+    positions: &'a HashMap<&'a str, usize>,
+    finder: &'a ImageFinder,
+    details: bool,
 }
 
-fn read_object(object: &Object, positions: &HashMap<&str, usize>) -> Result<Annotation, String> {
-    let [x_min, y_min, x_max, y_max] = object.corners.clone()?;
-    // The distance of the corners, as drawn: 0 is a click without a drag.
-    if let Some(what) = defect([x_min, y_min, x_max - x_min, y_max - y_min]) {
-        return Err(what);
+impl Context<'_> {
+    fn read_image(&self, id: i64, path: &Path, file: &XmlFile, problems: &mut Problems) -> AnnotatedImage {
+        let mut log = ProblemLog::new(path);
+        let mut annotations = Vec::with_capacity(file.objects.len());
+        for object in &file.objects {
+            let place = Place::Line(object.line);
+            match self.read_object(object) {
+                Err(what) => log.push(place, Effect::BoxDropped, what),
+                Ok(annotation) => {
+                    if let Some(what) = outside(annotation.xywh, file.size) {
+                        log.push(place, Effect::Noted, what);
+                    }
+                    annotations.push(annotation);
+                }
+            }
+        }
+        problems.append(log.problems);
+        let image = self.finder.find(path, file.file_name.as_deref());
+        AnnotatedImage { id, file_name: name_of(&image), path: image, size: file.size, annotations, details: None }
     }
-    let class_idx = object.name.as_deref().and_then(|name| positions.get(name).copied());
-    let xywh = [x_min - 1.0, y_min - 1.0, x_max - x_min + 1.0, y_max - y_min + 1.0];
-    Ok(Annotation {
-        class_idx: class_idx.ok_or("name: expected text, found nothing")?,
-        xywh,
-        area: xywh[2] * xywh[3],
-        is_crowd: false,
-        is_difficult: object.is_difficult,
-    })
+
+    fn read_object(&self, object: &Object) -> Result<Annotation, String> {
+        let [x_min, y_min, x_max, y_max] = object.corners.clone()?;
+        // The distance of the corners, as drawn: 0 is a click without a drag.
+        if let Some(what) = defect([x_min, y_min, x_max - x_min, y_max - y_min]) {
+            return Err(what);
+        }
+        let class_idx = object.name.as_deref().and_then(|name| self.positions.get(name).copied());
+        let class_idx = class_idx.ok_or("name: expected text, found nothing")?;
+        let mut annotation =
+            Annotation::new(class_idx, [x_min - 1.0, y_min - 1.0, x_max - x_min + 1.0, y_max - y_min + 1.0]);
+        annotation.is_difficult = object.is_difficult;
+        if self.details {
+            let details = Details {
+                is_truncated: object.is_truncated,
+                is_occluded: object.is_occluded,
+                pose: object.pose.clone(),
+                ..Details::default()
+            };
+            annotation.details = details.boxed();
+        }
+        Ok(annotation)
+    }
 }
 
 /// Image files by name: the XML's own name counts more than the `<filename>` in it, which is often stale.
-struct ImageFinder {
-    by_stem: HashMap<(PathBuf, String), PathBuf>,
-    folders: Vec<PathBuf>,
-}
+struct ImageFinder(ImagesByStem);
 
 impl ImageFinder {
     fn new(root: &Path, kind: &Kind) -> Self {
-        let folders: Vec<PathBuf> = match kind {
+        Self(match kind {
             Kind::Lists { annotations, .. } => {
                 let names = ["JPEGImages", "images", "Images", "imgs", ""];
-                names.iter().map(|name| root.join(name)).chain([annotations.clone()]).filter(|f| f.is_dir()).collect()
+                ImagesByStem::new(names.iter().map(|name| root.join(name)).chain([annotations.clone()]))
             }
-            Kind::Folders(splits) => splits.iter().map(|(_, folder)| folder.clone()).collect(),
-        };
-        let mut by_stem = HashMap::new();
-        for folder in &folders {
-            for path in list(folder).unwrap_or_default() {
-                if is_image(&path) {
-                    by_stem.entry((folder.clone(), stem_of(&path))).or_insert(path);
-                }
-            }
-        }
-        Self { by_stem, folders }
+            Kind::Folders(splits) => ImagesByStem::new(splits.iter().map(|(_, folder)| folder.clone())),
+        })
     }
 
     /// The file where there is one; else the most likely place.
     fn find(&self, xml: &Path, file_name: Option<&str>) -> PathBuf {
         let beside = xml.parent().unwrap_or(Path::new(""));
         // Only the name: a stale path often stands in front of it.
-        let bare = file_name.map(|name| name.rsplit(['/', '\\']).next().unwrap_or(name));
+        let bare = file_name.map(bare).filter(|name| !name.is_empty() && !leads_out(name));
         let stems = [Some(stem_of(xml)), bare.map(|name| stem_of(Path::new(name)))];
-        for stem in stems.into_iter().flatten() {
-            for folder in std::iter::once(beside).chain(self.folders.iter().map(PathBuf::as_path)) {
-                if let Some(path) = self.by_stem.get(&(folder.to_owned(), stem.clone())) {
-                    return path.clone();
-                }
-            }
-        }
-        let folder = self.folders.first().map_or(beside, PathBuf::as_path);
-        folder.join(bare.map_or_else(|| format!("{}.jpg", stem_of(xml)), str::to_owned))
+        let found = stems.iter().flatten().find_map(|stem| self.0.find(Some(beside), stem));
+        found.cloned().unwrap_or_else(|| {
+            let folder = self.0.first_folder().unwrap_or(beside);
+            folder.join(bare.map_or_else(|| format!("{}.jpg", stem_of(xml)), str::to_owned))
+        })
     }
 }

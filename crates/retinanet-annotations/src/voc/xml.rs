@@ -22,6 +22,9 @@ pub(crate) struct Object {
     /// xmin, ymin, xmax, ymax as written, or what is wrong.
     pub(crate) corners: Result<[f64; 4], String>,
     pub(crate) is_difficult: bool,
+    pub(crate) is_truncated: Option<bool>,
+    pub(crate) is_occluded: Option<bool>,
+    pub(crate) pose: Option<String>,
 }
 
 /// Why a file is none: line, column and reason.
@@ -51,7 +54,11 @@ pub(crate) fn parse(text: &str) -> Result<XmlFile, XmlError> {
                 name: child_text(node, "name").map(str::to_owned),
                 line: lines.at(node.range().start),
                 corners: corners(node),
-                is_difficult: child_text(node, "difficult").is_some_and(|text| text != "0"),
+                is_difficult: flag(node, "difficult").unwrap_or(false),
+                is_truncated: flag(node, "truncated"),
+                is_occluded: flag(node, "occluded"),
+                // What tools write where nobody said.
+                pose: child_text(node, "pose").filter(|pose| *pose != "Unspecified").map(str::to_owned),
             })
             .collect(),
     })
@@ -64,6 +71,11 @@ fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'inp
 /// The text of a child, trimmed; none where it is empty.
 fn child_text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text().map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// Set by anything but 0.
+fn flag(node: Node<'_, '_>, name: &str) -> Option<bool> {
+    child_text(node, name).map(|text| text != "0")
 }
 
 /// The size, unless a side is missing or 0, as some tools write.
@@ -112,14 +124,21 @@ mod tests {
     #[test]
     fn an_object_is_read_with_its_line_and_without_its_parts() {
         let text = "<annotation>\n<filename> a b.JPG </filename><size><width>640</width><height>480</height></size>\n\
-            <object><name>čaj</name><part><bndbox><xmin>9</xmin></bndbox></part><difficult>1</difficult>\n\
+            <object><name>čaj</name><pose>Left</pose><part><bndbox><xmin>9</xmin></bndbox></part><difficult>1</difficult>\n\
             <bndbox><ymin>2</ymin><xmin>1.5</xmin><xmax>3</xmax><ymax>4</ymax></bndbox></object>\n\
             <object><name>b</name></object></annotation>";
         let file = parse(text).unwrap();
         assert_eq!(file.file_name.as_deref(), Some("a b.JPG"));
         assert_eq!(file.size, Some(ImageSize::new(640, 480)));
-        let first =
-            Object { name: Some("čaj".into()), line: 3, corners: Ok([1.5, 2.0, 3.0, 4.0]), is_difficult: true };
+        let first = Object {
+            name: Some("čaj".into()),
+            line: 3,
+            corners: Ok([1.5, 2.0, 3.0, 4.0]),
+            is_difficult: true,
+            is_truncated: None,
+            is_occluded: None,
+            pose: Some("Left".into()),
+        };
         assert_eq!(file.objects[0], first);
         assert_eq!(file.objects[1].line, 5);
         assert_eq!(file.objects[1].corners, Err("bndbox: expected one, found nothing".into()));

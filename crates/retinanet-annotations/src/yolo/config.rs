@@ -16,9 +16,14 @@ pub(super) struct Config {
     pub(super) splits: Vec<(String, Vec<String>)>,
     /// Sorted by id.
     pub(super) classes: Vec<Class>,
+    /// Other keys with a text, which are splits where the text is a folder.
+    pub(super) others: Vec<(String, String)>,
     /// What looks wrong, in the error grammar.
     pub(super) notes: Vec<String>,
 }
+
+/// The splits that every tool knows.
+const USUAL: [&str; 5] = ["train", "val", "valid", "validation", "test"];
 
 /// A number of classes that no label file needs, and a hostile `nc` would fill the memory with names.
 const MAX_CLASSES: u64 = 1_000_000;
@@ -39,7 +44,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, AnnotationError> 
     if let Some(value) = map.get("path").filter(|value| !value.is_null()) {
         config.path = Some(text_of(path, "path", value)?);
     }
-    for name in ["train", "val", "valid", "validation", "test"] {
+    for name in USUAL {
         let places = match map.get(name) {
             None | Some(Value::Null) => continue,
             Some(Value::Array(values)) => {
@@ -51,6 +56,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, AnnotationError> 
         let places: Vec<String> = places.into_iter().filter(|place: &String| !place.trim().is_empty()).collect();
         if !places.is_empty() {
             config.splits.push((name.to_owned(), places));
+        }
+    }
+    for (name, value) in &map {
+        if let Value::String(place) = value
+            && !USUAL.contains(&name.as_str())
+            && !["path", "names", "nc"].contains(&name.as_str())
+        {
+            config.others.push((name.clone(), place.clone()));
         }
     }
     let count = map.get("nc").and_then(Value::as_u64);

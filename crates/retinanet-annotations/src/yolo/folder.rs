@@ -3,9 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::config::{self, Config};
-use crate::file::{folders, has_extension, images_under, name_of, read_text, stem_of, with_extension};
+use crate::file::{folders, has_extension, images_under, name_of, quoted, read_text, stem_of, with_extension};
+use crate::names::leads_out;
 use crate::split::{is_same, spellings};
-use crate::{AnnotationError, Effect, Place, Problem};
+use crate::{AnnotationError, Effect, Place, Problem, Problems};
 
 /// A folder of images and label files, with its `data.yaml` where it has one.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(crate) struct YoloFolder {
     pub(super) config_path: Option<PathBuf>,
     pub(super) config: Config,
     pub(super) splits: Vec<Split>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
 }
 
 /// One split: folders of images, or text files that list them.
@@ -58,9 +59,8 @@ impl YoloFolder {
     fn with_config(path: &Path, mut config: Config) -> Self {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let bases = bases(&folder, config.path.as_deref());
-        let mut problems: Vec<Problem> = Vec::new();
-        let mut note =
-            |what| problems.push(Problem { path: path.into(), place: Place::File, what, effect: Effect::Noted });
+        let mut problems = Problems::default();
+        let mut note = |what: String| problems.note(path, what);
         config.notes.drain(..).for_each(&mut note);
         let mut splits = Vec::new();
         for (name, places) in &config.splits {
@@ -79,6 +79,12 @@ impl YoloFolder {
             }
             splits.push(split);
         }
+        for (name, place) in &config.others {
+            let place = bases[0].join(place);
+            if place.is_dir() {
+                splits.push(Split { name: name.clone(), places: vec![place], missing: None });
+            }
+        }
         // Splits that lie there though the file does not name them.
         for name in USUAL_SPLITS {
             if splits.iter().any(|split| is_same(&split.name, name)) {
@@ -88,6 +94,9 @@ impl YoloFolder {
                 note(format!("{name}: expected a line for {}, found none", place.display()));
                 splits.push(Split { name: name.to_owned(), places: vec![place], missing: None });
             }
+        }
+        if splits.is_empty() && folder.join("images").is_dir() && folder.join("labels").is_dir() {
+            splits.push(Split { name: String::new(), places: vec![folder.join("images")], missing: None });
         }
         Self { root: folder, config_path: Some(path.to_owned()), config, splits, problems }
     }
@@ -115,7 +124,7 @@ impl YoloFolder {
             config_path: None,
             config: Config::default(),
             splits,
-            problems: Vec::new(),
+            problems: Problems::default(),
         })
     }
 
@@ -124,16 +133,26 @@ impl YoloFolder {
     }
 
     /// The images of a place: those of a folder, or those that a text file lists.
-    pub(super) fn images(&self, place: &Path) -> Result<Vec<PathBuf>, AnnotationError> {
-        if !has_extension(place, "txt") {
-            return images_under(place);
+    pub(super) fn images(&self, list: &Path, problems: &mut Problems) -> Result<Vec<PathBuf>, AnnotationError> {
+        if !has_extension(list, "txt") {
+            return images_under(list);
         }
-        let beside = place.parent().unwrap_or(Path::new(""));
+        let beside = list.parent().unwrap_or(Path::new(""));
         let mut bases = vec![beside.to_owned()];
         bases.extend(self::bases(&self.root, self.config.path.as_deref()));
         let mut images = Vec::new();
-        for line in read_text(place)?.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for (line, number) in read_text(list)?.lines().zip(1..) {
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
             let found = bases.iter().map(|base| base.join(line)).find(|path| path.is_file());
+            if leads_out(line) && found.is_some() {
+                let what =
+                    "image leads out of the set: expected one below its folder, found ".to_owned() + &quoted(line);
+                let place = Place::Line(number);
+                problems.push(Problem { path: list.into(), place, what, effect: Effect::Noted });
+            }
             images.push(found.unwrap_or_else(|| beside.join(line)));
         }
         Ok(images)

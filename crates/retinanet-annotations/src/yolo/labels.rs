@@ -5,10 +5,11 @@ use std::path::Path;
 
 use retinanet_anchors::ImageSize;
 
+use super::{corners, extent};
 use crate::file::quoted;
 use crate::geometry::{defect, outside};
-use crate::problem::ProblemLog;
-use crate::{Annotation, Effect, Place, Problem};
+use crate::problems::ProblemLog;
+use crate::{Annotation, Details, Effect, Outline, Place, Problems};
 
 /// Boxes and what was left out. `positions` maps class numbers to class indices.
 ///
@@ -19,14 +20,15 @@ pub(super) fn parse(
     text: &str,
     size: ImageSize,
     positions: &HashMap<i64, usize>,
-) -> (Vec<Annotation>, Vec<Problem>) {
+    details: bool,
+) -> (Vec<Annotation>, Problems) {
     let mut log = ProblemLog::new(path);
     let mut annotations = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         if line.trim().is_empty() {
             continue;
         }
-        match parse_line(line, size, positions) {
+        match parse_line(line, size, positions, details) {
             Ok(annotation) => annotations.push(annotation),
             Err(what) => log.push(Place::Line(number), Effect::BoxDropped, what),
         }
@@ -45,7 +47,12 @@ fn class_number(text: &str) -> Option<i64> {
     exact.or_else(|| text.parse().ok().filter(|v: &f64| v.fract() == 0.0 && v.abs() < 1e9).map(|v| v as i64))
 }
 
-fn parse_line(line: &str, size: ImageSize, positions: &HashMap<i64, usize>) -> Result<Annotation, String> {
+fn parse_line(
+    line: &str,
+    size: ImageSize,
+    positions: &HashMap<i64, usize>,
+    details: bool,
+) -> Result<Annotation, String> {
     let mut columns = line.split_whitespace();
     let class = columns.next().unwrap_or_default();
     let class_idx = class_number(class).and_then(|number| positions.get(&number).copied());
@@ -74,15 +81,22 @@ fn parse_line(line: &str, size: ImageSize, positions: &HashMap<i64, usize>) -> R
     if let Some(what) = defect(xywh).or_else(|| outside(xywh, Some(size))) {
         return Err(what);
     }
-    Ok(Annotation { class_idx, xywh, area: xywh[2] * xywh[3], is_crowd: false, is_difficult: false })
+    let mut annotation = Annotation::new(class_idx, xywh);
+    if details && values.len() > 4 && !is_own_box(&values) {
+        let corners = values.chunks_exact(2).map(|pair| [pair[0] * image_width, pair[1] * image_height]);
+        let outline = Some(Outline::Polygons(vec![corners.collect()]));
+        annotation.details = Details { outline, ..Details::default() }.boxed();
+    }
+    Ok(annotation)
+}
+
+/// Whether a polygon is the four corners of its bounding box, which is how boxes are written among polygons.
+fn is_own_box(points: &[f64]) -> bool {
+    points == corners(extent(points))
 }
 
 fn bounding_box(points: &[f64]) -> [f64; 4] {
-    let extent = |offset: usize| {
-        let along = points.iter().skip(offset).step_by(2);
-        along.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
-    };
-    let ((left, right), (top, bottom)) = (extent(0), extent(1));
+    let [left, top, right, bottom] = extent(points);
     [left, top, right - left, bottom - top]
 }
 
@@ -100,7 +114,7 @@ mod tests {
 
     fn read(text: &str) -> (Vec<Annotation>, Vec<String>) {
         let positions = HashMap::from([(0, 0), (1, 1), (2, 2)]);
-        let (boxes, problems) = parse(Path::new("7.txt"), text, ImageSize::new(100, 200), &positions);
+        let (boxes, problems) = parse(Path::new("7.txt"), text, ImageSize::new(100, 200), &positions, false);
         (boxes, problems.iter().map(ToString::to_string).collect())
     }
 

@@ -8,20 +8,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::file::{name_of, read_text, stem_of, with_extension};
-use crate::{AnnotatedImage, AnnotationError, AnnotationSet, Class, Effect, ImageSizeProbe, Place, Problem, split};
+use crate::names::{FoldedNames, folded};
+use crate::recognise::Reading;
+use crate::{AnnotatedImage, AnnotationError, AnnotationSet, Class, Effect, Place, Problem, Problems, split};
 
 mod config;
 mod folder;
 mod labels;
+mod write;
 
 pub(crate) use folder::YoloFolder;
+pub(crate) use write::{polygon, write};
 
 impl YoloFolder {
-    pub(crate) fn read(
-        &self,
-        request: Option<&[&str]>,
-        image_size: &ImageSizeProbe,
-    ) -> Result<AnnotationSet, AnnotationError> {
+    pub(crate) fn read(&self, request: Option<&[&str]>, reading: &Reading) -> Result<AnnotationSet, AnnotationError> {
         let mut problems = self.problems.clone();
         let path = self.config_path.as_deref().unwrap_or(&self.root);
         let chosen = if self.splits().is_empty() {
@@ -42,7 +42,8 @@ impl YoloFolder {
                 ));
             }
             for place in &split.places {
-                images.extend(self.images(place)?.into_iter().filter(|image| seen.insert(image.clone())));
+                let listed = self.images(place, &mut problems)?;
+                images.extend(listed.into_iter().filter(|image| seen.insert(image.clone())));
             }
         }
         let label_folders = self.label_folders(&images)?;
@@ -50,12 +51,15 @@ impl YoloFolder {
         let positions: HashMap<i64, usize> =
             classes.iter().enumerate().map(|(idx, class)| (class.category_id, idx)).collect();
         let mut set = AnnotationSet { classes, ..AnnotationSet::default() };
+        let mut folded = FoldedNames::default();
         for image in &images {
             let labels = image.parent().and_then(|folder| label_folders.get(folder));
             let Some(labels) = labels else { continue };
-            let label = labels.join(format!("{}.txt", stem_of(image)));
+            let name = format!("{}.txt", stem_of(image));
+            let exact = labels.join(&name);
+            let label = if exact.is_file() { None } else { folded.find(labels, &name) }.unwrap_or(exact);
             let id = set.images.len() as i64 + 1;
-            if let Some(image) = read_image(id, image, &label, image_size, &positions, &mut problems) {
+            if let Some(image) = read_image(id, image, &label, reading, &positions, &mut problems) {
                 set.images.push(image);
             }
         }
@@ -103,18 +107,33 @@ impl YoloFolder {
     }
 }
 
+/// Left, top, right and bottom of a polygon, whose corners are pairs in a row.
+fn extent(points: &[f64]) -> [f64; 4] {
+    let along = |offset: usize| {
+        let along = points.iter().skip(offset).step_by(2);
+        along.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
+    };
+    let ((left, right), (top, bottom)) = (along(0), along(1));
+    [left, top, right, bottom]
+}
+
+/// The corners of a box in the order in which they are written among polygons.
+fn corners([left, top, right, bottom]: [f64; 4]) -> [f64; 8] {
+    [left, top, right, top, right, bottom, left, bottom]
+}
+
 fn read_image(
     id: i64,
     path: &Path,
     label: &Path,
-    image_size: &ImageSizeProbe,
+    reading: &Reading,
     positions: &HashMap<i64, usize>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Option<AnnotatedImage> {
     let mut report = |path: &Path, what: String, effect| {
         problems.push(Problem { path: path.into(), place: Place::File, what, effect });
     };
-    let size = match image_size(path) {
+    let size = match (reading.image_size)(path) {
         Ok(size) if size.width > 0 && size.height > 0 => size,
         Ok(size) => {
             report(path, format!("image size: expected more than 0 pixels, found {size}"), Effect::ImageDropped);
@@ -129,9 +148,9 @@ fn read_image(
     if label.is_file() {
         match read_text(label) {
             Ok(text) => {
-                let (boxes, mut found) = labels::parse(label, &text, size, positions);
+                let (boxes, found) = labels::parse(label, &text, size, positions, reading.details);
                 annotations = boxes;
-                problems.append(&mut found);
+                problems.append(found);
             }
             Err(error) => {
                 // Without its boxes the image would teach that its objects are background.
@@ -143,24 +162,27 @@ fn read_image(
         let what = format!("labels: expected {}, found nothing", label.display());
         report(path, what, Effect::Noted);
     }
-    Some(AnnotatedImage { id, path: path.to_owned(), file_name: name_of(path), size: Some(size), annotations })
+    Some(AnnotatedImage {
+        id,
+        path: path.to_owned(),
+        file_name: name_of(path),
+        size: Some(size),
+        annotations,
+        details: None,
+    })
 }
 
-fn report_labels_without_image(
-    images: &[PathBuf],
-    label_folders: &HashMap<PathBuf, PathBuf>,
-    problems: &mut Vec<Problem>,
-) {
+fn report_labels_without_image(images: &[PathBuf], label_folders: &HashMap<PathBuf, PathBuf>, problems: &mut Problems) {
     let stems: HashSet<(Option<&PathBuf>, String)> = images
         .iter()
-        .map(|image| (image.parent().and_then(|folder| label_folders.get(folder)), stem_of(image)))
+        .map(|image| (image.parent().and_then(|folder| label_folders.get(folder)), folded(&stem_of(image))))
         .collect();
     let folders: BTreeSet<&PathBuf> = label_folders.values().collect();
     for folder in folders {
         for label in with_extension(folder, "txt") {
             let stem = stem_of(&label);
             let is_other = ["classes", "readme", "labels", "notes"].iter().any(|name| stem.eq_ignore_ascii_case(name));
-            if !is_other && !stems.contains(&(Some(folder), stem)) {
+            if !is_other && !stems.contains(&(Some(folder), folded(&stem))) {
                 let what = "image: expected one of this name, found nothing".to_owned();
                 problems.push(Problem { path: label.into(), place: Place::File, what, effect: Effect::Noted });
             }

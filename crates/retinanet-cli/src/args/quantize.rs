@@ -1,6 +1,6 @@
 //! The arguments of `retinanet quantize`.
 
-use super::Engine;
+use super::{Engine, OptionalDataArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -10,13 +10,12 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// Images to calibrate on, or folders of images: some that the model was trained on
-    #[arg(long, value_name = "IMAGE|DIR", num_args = 1.., required_unless_present = "data", conflicts_with = "data")]
+    #[arg(long, value_name = "IMAGE|DIR", num_args = 1.., required_unless_present = "paths", conflicts_with = "paths")]
     pub(crate) images: Vec<PathBuf>,
-    /// The data set to calibrate on: a folder or file in COCO, VOC or YOLO form
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: OptionalDataArgs,
     /// Split of the data set to calibrate on
-    #[arg(long, value_name = "NAME", default_value = "train", requires = "data")]
+    #[arg(long, value_name = "NAME", default_value = "train", requires = "paths")]
     pub(crate) split: String,
     /// File for the quantised model
     #[arg(long, value_name = "FILE")]

@@ -16,8 +16,10 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     let options = args.inference.options(&detector);
     let plan = detector.into_plan(&options)?;
     let interrupt = Interrupt::listen("interrupted: finishing this image")?;
-    let dataset = data::open(&args.data, &args.split)?;
-    let bar = progress::bar(dataset.len(), "images").with_message(args.split.clone());
+    let request = args.data.request()?;
+    let split = data::split_to_score(&request, args.split.as_deref())?;
+    let dataset = data::open(&request, &split)?;
+    let bar = progress::bar(dataset.len(), "images").with_message(split);
     let start = Instant::now();
     let mut images_done = 0;
     let evaluation = evaluate(&plan, &dataset, &mut |done| {

@@ -114,8 +114,8 @@ fn check_output(model: &Path, output: &Path) -> anyhow::Result<()> {
 
 /// The pictures, what of them cannot be used already now, and how many a data set has left out.
 fn open(args: &QuantizeArgs) -> anyhow::Result<(Source, Vec<String>, usize)> {
-    if let Some(path) = &args.data {
-        let dataset = data::open(path, &args.split)?;
+    if let Some(request) = args.data.request()? {
+        let dataset = data::open(&request, &args.split)?;
         let dropped = data::num_dropped_images(&dataset);
         return Ok((Source::Split(Box::new(dataset)), Vec::new(), dropped));
     }

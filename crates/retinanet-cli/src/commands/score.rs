@@ -7,7 +7,7 @@ use retinanet_eval::CocoMetrics;
 
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<Status> {
     let ground_truth = read_ground_truth(&args.ground_truth)?;
-    data::report("problem", &ground_truth.problems);
+    data::report_problems(&ground_truth.problems);
     let detections = read_detections(&args.detections)?;
     let metrics = retinanet_eval::coco::evaluate(&ground_truth, &detections)?;
     if args.json {

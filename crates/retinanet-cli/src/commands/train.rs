@@ -19,9 +19,10 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
     data::make_folder(&args.output)?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
-    let train = data::cached(data::open(&args.data, &args.split)?);
+    let request = args.data.request()?;
+    let train = data::cached(data::open(&request, &args.split)?);
     let validation = match &args.val_split {
-        Some(split) => Some(data::cached(data::open(&args.data, split)?)),
+        Some(split) => Some(data::cached(data::open(&request, split)?)),
         None => None,
     };
     let weights = match (&args.weights, &args.backbone_weights) {

@@ -125,13 +125,7 @@ fn annotate(config: &GeneratedConfig, index: usize) -> AnnotatedImage {
     let annotations = objects.iter().map(|object| {
         let [x0, y0, x1, y1] = object.outline.bounds();
         let (width, height) = (x1 - x0, y1 - y0);
-        Annotation {
-            class_idx: object.class_idx,
-            xywh: [x0, y0, width, height],
-            area: width * height,
-            is_crowd: false,
-            is_difficult: false,
-        }
+        Annotation::new(object.class_idx, [x0, y0, width, height])
     });
     let file_name = format!("generated-{index:06}.png");
     AnnotatedImage {
@@ -140,6 +134,7 @@ fn annotate(config: &GeneratedConfig, index: usize) -> AnnotatedImage {
         file_name,
         size: Some(config.size),
         annotations: annotations.collect(),
+        details: None,
     }
 }
 
