@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DecodeError, Image};
 
-const FORMATS: &str = "JPEG, PNG, BMP, GIF, WebP or TIFF";
+pub(crate) const FORMATS: &str = "JPEG, PNG, BMP, GIF, WebP or TIFF";
 
 /// Enough for the header of nearly every JPEG: one metadata segment has at most 64 KiB, and the size follows the metadata.
 const JPEG_HEADER_BYTES: u64 = 1 << 17;
@@ -132,7 +132,7 @@ pub(crate) fn open(path: &Path, limits: &DecodeLimits) -> Result<File, DecodeErr
     File::open(path).map_err(io)
 }
 
-fn decoder<'a>(
+pub(crate) fn decoder<'a>(
     path: &Path,
     source: impl BufRead + Seek + 'a,
     limits: &DecodeLimits,
@@ -153,7 +153,7 @@ fn decoder<'a>(
     reader.into_decoder().map_err(|error| named(path, error))
 }
 
-fn stored_size(decoder: &impl ImageDecoder) -> ImageSize {
+pub(crate) fn stored_size(decoder: &impl ImageDecoder) -> ImageSize {
     let (width, height) = decoder.dimensions();
     ImageSize::new(width as usize, height as usize)
 }
@@ -174,7 +174,7 @@ fn displayed_size(
 }
 
 /// Metadata that cannot be read says nothing; the picture is still good.
-fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
+pub(crate) fn orientation_or_upright(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 

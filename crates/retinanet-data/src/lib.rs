@@ -17,10 +17,13 @@
 //! assert_eq!(sizes, [2, 2, 1]);
 //! # Ok::<(), retinanet_data::ConfigError>(())
 //! ```
+//!
+//! [`check`](mod@check) looks a set over before anything is trained on it.
 
 mod augmentation;
 mod batch;
 mod cache;
+pub mod check;
 mod dataset;
 mod decode;
 mod disk_cache;
@@ -36,6 +39,7 @@ mod random;
 mod reduced;
 mod resize;
 mod statistics;
+mod traits;
 
 pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
 pub use batch::{Batch, BatchImage};
@@ -52,4 +56,5 @@ pub use preprocessing::{PreparedSizes, Preprocessing};
 pub use reduced::{ReducedImage, decode_at_least};
 pub use resize::PreparationScratch;
 pub use statistics::{CacheStatistics, LoaderStatistics};
+pub use traits::{ImageFileFormat, ImageTraits, image_traits};
 pub use {retinanet_anchors, retinanet_annotations};

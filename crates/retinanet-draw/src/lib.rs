@@ -39,6 +39,7 @@ mod scale;
 mod sheet;
 mod tag;
 mod text;
+mod thumbnail;
 mod ticks;
 
 pub use color::{Color, class_color};
@@ -50,3 +51,4 @@ pub use outlines::{Outline, draw_outlines};
 pub use plot::{Plot, Scale, Series, line_plot};
 pub use scale::scaled;
 pub use sheet::grid;
+pub use thumbnail::Thumbnail;
