@@ -1,9 +1,11 @@
 //! The arguments of every command.
 
 mod bench;
+mod convert;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use convert::{ConvertArgs, Form};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
     Quantize(QuantizeArgs),
+    /// Write a model in another form: ours of torchvision's, Detectron2's or MMDetection's, or torchvision's of ours
+    Convert(ConvertArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show what is in a model, or the presets
@@ -48,7 +52,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Score(_) | Self::Info(_) | Self::Convert(_) => None,
         }
     }
 
@@ -57,7 +61,9 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) | Self::Convert(_) => {
+                false
+            }
         }
     }
 }
@@ -124,7 +130,7 @@ impl Inference {
 
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<String>,
     /// Lowest score to report; .05 in JSON and .3 on pictures if not given
@@ -177,7 +183,7 @@ pub(crate) struct TrainArgs {
     /// Start from the weights of this detector; its class layer starts anew if the classes differ
     #[arg(long, value_name = "FILE", conflicts_with = "backbone_weights")]
     pub(crate) weights: Option<PathBuf>,
-    /// Start from the backbone of this file, such as torchvision's ImageNet ResNet
+    /// Start from the backbone of this file, such as an ImageNet ResNet of torchvision, Caffe2 or Detectron2
     #[arg(long, value_name = "FILE")]
     pub(crate) backbone_weights: Option<PathBuf>,
     /// Passes over the data
@@ -201,7 +207,7 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// The data set: a folder or file in COCO, VOC or YOLO form

@@ -30,6 +30,7 @@ mod loader;
 mod picture;
 mod preprocessing;
 mod random;
+mod resample;
 mod resize;
 
 pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
@@ -43,5 +44,6 @@ pub use generated::{GeneratedConfig, GeneratedDataset};
 pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
 pub use picture::{FloatImage, Image, ImageView, Pixels};
 pub use preprocessing::{PreparedSizes, Preprocessing};
+pub use resample::ResizeMethod;
 pub use resize::PreparationScratch;
 pub use {retinanet_anchors, retinanet_annotations};

@@ -103,7 +103,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
 }
 
 /// Finds out before the work whether the file can be written.
-fn check_output(model: &Path, output: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_output(model: &Path, output: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(!output.is_dir(), "{}: expected a file to write, found a folder", output.display());
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     anyhow::ensure!(folder.is_dir(), "{}: expected a folder to write into, found none", folder.display());
