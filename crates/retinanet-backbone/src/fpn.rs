@@ -28,11 +28,19 @@ pub struct FpnConfig {
     pub coarsest: PyramidLevel,
     /// What P6 is computed from.
     pub p6_source: P6Source,
+    /// Whether P7 is computed from the ReLU of P6: the paper and all references but MMDetection, which takes P6 as it is.
+    pub relu_before_p7: bool,
 }
 
 impl Default for FpnConfig {
     fn default() -> Self {
-        Self { channels: 256, finest: PyramidLevel::P3, coarsest: PyramidLevel::P7, p6_source: P6Source::C5 }
+        Self {
+            channels: 256,
+            finest: PyramidLevel::P3,
+            coarsest: PyramidLevel::P7,
+            p6_source: P6Source::C5,
+            relu_before_p7: true,
+        }
     }
 }
 
@@ -44,9 +52,10 @@ pub struct Fpn {
     pub lateral: Vec<ConvLayer>,
     /// 3x3 on the merged maps, fine to coarse.
     pub output: Vec<ConvLayer>,
-    /// 3x3 stride 2: P6, and P7 on the ReLU of P6.
+    /// 3x3 stride 2: P6, and P7 on P6.
     pub extra: Vec<ConvLayer>,
     p6_source: P6Source,
+    relu_before_p7: bool,
 }
 
 impl Fpn {
@@ -55,7 +64,7 @@ impl Fpn {
     /// # Errors
     /// The range of levels does not lie in P2..P7 or does not hold P5.
     pub fn new(config: &FpnConfig, stage_channels: [usize; 4], prefix: &str) -> Result<Self, BackboneError> {
-        let FpnConfig { channels, finest, coarsest, p6_source } = *config;
+        let FpnConfig { channels, finest, coarsest, p6_source, relu_before_p7 } = *config;
         ensure(channels > 0, "fpn.channels", "at least 1", channels)?;
         ensure((PyramidLevel::P2..=PyramidLevel::P5).contains(&finest), "fpn.finest", "P2 to P5", finest)?;
         ensure((PyramidLevel::P5..=PyramidLevel::P7).contains(&coarsest), "fpn.coarsest", "P5 to P7", coarsest)?;
@@ -83,7 +92,7 @@ impl Fpn {
                 )
             })
             .collect();
-        Ok(Self { finest, lateral, output, extra, p6_source })
+        Ok(Self { finest, lateral, output, extra, p6_source, relu_before_p7 })
     }
 
     /// C2..C5 to the pyramid.
@@ -114,10 +123,11 @@ impl Fpn {
             let level = match (extra_idx, self.p6_source) {
                 (0, P6Source::C5) => engine.conv(extra, stages.last().expect("a backbone gives C5"), None)?,
                 (0, P6Source::P5) => engine.conv(extra, last, None)?,
-                _ => {
+                _ if self.relu_before_p7 => {
                     let positive = engine.relu(last)?;
                     engine.conv(extra, &positive, None)?
                 }
+                _ => engine.conv(extra, last, None)?,
             };
             levels.push(level);
         }

@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod compare;
 mod completions;
+mod convert;
 mod data;
 mod detect;
 mod export;
@@ -14,7 +15,8 @@ pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use cache::{CacheArgs, CachePlace};
 pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
-pub(crate) use data::{ConvertArgs, DataCommand};
+pub(crate) use convert::{ConvertArgs, Form};
+pub(crate) use data::{DataCommand, DataConvertArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use export::{ExportArgs, InputArg};
 pub(crate) use quantize::QuantizeArgs;
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Data(DataCommand),
     /// Write a model as ONNX, for other programs to run
     Export(ExportArgs),
+    /// Write a model in another form: ours of torchvision's, Detectron2's or MMDetection's, or torchvision's of ours
+    Convert(ConvertArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
     /// Show runs beside each other: what was different, and what came of it
@@ -190,7 +194,7 @@ pub(crate) struct TrainArgs {
     /// Start from the weights of this detector; its class layer starts anew if the classes differ
     #[arg(long, value_name = "FILE", conflicts_with = "backbone_weights")]
     pub(crate) weights: Option<PathBuf>,
-    /// Start from the backbone of this file, such as torchvision's ImageNet ResNet
+    /// Start from the backbone of this file, such as an ImageNet ResNet of torchvision, Caffe2 or Detectron2
     #[arg(long, value_name = "FILE")]
     pub(crate) backbone_weights: Option<PathBuf>,
     /// Passes over the data
@@ -218,7 +222,7 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
     #[command(flatten)]

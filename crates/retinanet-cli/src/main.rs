@@ -113,6 +113,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Score(args) => commands::score::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),

@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::ratios;
 use crate::resize::{Canvas, prepare};
-use crate::{Augmentation, Batch, BatchError, BatchImage, ConfigError, ImageView, PreparationScratch, Sample};
+use crate::{
+    Augmentation, Batch, BatchError, BatchImage, ConfigError, ImageView, PreparationScratch, ResizeMethod, Sample,
+};
 
 /// How a picture becomes the network's input.
 ///
-/// v = (p - mean) / std, p in 0..=1, then bilinear resizing of the float picture, then zeros up to the batch's size.
+/// v = (p - mean) / std, p in 0..=1, then bilinear resizing of the float picture, then zeros up to the batch's size. Where
+/// [`resize`](Self::resize) is another toolkit's, a picture of bytes is resized first.
 ///
 /// Source: torchvision `models/detection/transform.py`, `GeneralizedRCNNTransform`. Positions and weights of the resize are
 /// computed in f64 here.
@@ -30,6 +33,9 @@ pub struct Preprocessing {
     /// large as the resize makes them. Default false, as pixels then differ from torchvision's, which does not smooth; at
     /// exactly twice the size both are means over 2 x 2. Detection and scoring always decode whole images.
     pub reduced_decoding: bool,
+    /// Whose resizing: the rounding of the sides, and how bytes are interpolated. Floats are always resized as torchvision
+    /// does, which the other toolkits do with floats too.
+    pub resize: ResizeMethod,
 }
 
 impl Default for Preprocessing {
@@ -41,6 +47,7 @@ impl Default for Preprocessing {
             max_size: 1333,
             pad_to: 32,
             reduced_decoding: false,
+            resize: ResizeMethod::Torchvision,
         }
     }
 }
@@ -78,8 +85,8 @@ impl Preprocessing {
     ///
     /// floor(side * scale), scale = min(min_size / shorter, max_size / longer), in f64
     ///
-    /// So 480 pixels asked to become 800 may become 799. A side is at least 1, where torchvision fails at 0. A picture
-    /// without pixels keeps its size.
+    /// So 480 pixels asked to become 800 may become 799; the other toolkits round to the nearest. A side is at least 1,
+    /// where torchvision fails at 0. A picture without pixels keeps its size.
     ///
     /// ```
     /// use retinanet_data::{Preprocessing, retinanet_anchors::ImageSize};
@@ -89,14 +96,10 @@ impl Preprocessing {
     /// ```
     #[must_use]
     pub fn resized_size(&self, original: ImageSize) -> ImageSize {
-        let shorter = original.width.min(original.height);
-        let longer = original.width.max(original.height);
-        if shorter == 0 {
+        if original.width.min(original.height) == 0 {
             return original;
         }
-        let scale = (self.min_size as f64 / shorter as f64).min(self.max_size as f64 / longer as f64);
-        let side = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
-        ImageSize::new(side(original.width), side(original.height))
+        self.resize.resized_size(original, self.min_size, self.max_size)
     }
 
     /// Pixels of the shorter side that images to train on are decoded with, at least: those of the largest size that the
@@ -168,7 +171,7 @@ impl Preprocessing {
             return Err(BatchError::WrongOutput { padded, expected, found: out.len() });
         }
         let canvas = Canvas { resized, padded };
-        prepare(image, (self.mean, self.std), canvas, rayon::current_num_threads(), scratch, out);
+        prepare(image, self.resize, (self.mean, self.std), canvas, rayon::current_num_threads(), scratch, out);
         Ok(BatchImage { index: 0, original: image.size, resized, boxes: Vec::new(), classes: Vec::new() })
     }
 
@@ -233,7 +236,8 @@ impl Preprocessing {
         let mut scratch = PreparationScratch::default();
         let canvases = pixels.chunks_exact_mut(total / images.len());
         for ((image, &resized), out) in images.iter().zip(&resized).zip(canvases) {
-            prepare(image, (self.mean, self.std), Canvas { resized, padded }, threads, &mut scratch, out);
+            let canvas = Canvas { resized, padded };
+            prepare(image, self.resize, (self.mean, self.std), canvas, threads, &mut scratch, out);
         }
         let images = images.iter().zip(resized).enumerate();
         let images = images.map(|(index, (image, resized))| BatchImage {

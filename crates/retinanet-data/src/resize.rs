@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 use retinanet_anchors::ImageSize;
 
-use crate::{ImageView, Pixels};
+use crate::resample::ResampleScratch;
+use crate::{ImageView, Pixels, ResizeMethod};
 
 /// v = (p - mean) / std, with p the stored value times `unit`.
 #[derive(Clone, Debug)]
@@ -70,6 +71,7 @@ pub struct PreparationScratch {
     down: Vec<Tap>,
     /// One row a task: two source rows mixed, three values a pixel, the last pixel twice, and room for one value more.
     rows: Vec<Vec<f32>>,
+    resampling: ResampleScratch,
 }
 
 /// Where a picture goes: the upper left of a canvas, the rest of which is 0.
@@ -88,13 +90,21 @@ const BAND_ROWS: usize = 16;
 /// canvas. The bands of rows are worked on by up to `threads` threads, and the values do not depend on it.
 pub(crate) fn prepare(
     image: &ImageView<'_>,
+    method: ResizeMethod,
     (mean, std): ([f32; 3], [f32; 3]),
     canvas: Canvas,
     threads: usize,
     scratch: &mut PreparationScratch,
     out: &mut [f32],
 ) {
-    let (Canvas { resized, padded }, PreparationScratch { across, down, rows }) = (canvas, scratch);
+    let (Canvas { resized, padded }, PreparationScratch { across, down, rows, resampling }) = (canvas, scratch);
+    // Bytes resized by another toolkit's method are normalised and put in place, which changes their size no more.
+    let is_resampled = match image.pixels {
+        Pixels::Bytes(bytes) => method.resize_bytes(bytes, image.size, resized, threads, resampling),
+        Pixels::Floats(_) => false,
+    };
+    let resampled = ImageView { size: resized, pixels: Pixels::Bytes(&resampling.resized) };
+    let image = if is_resampled { &resampled } else { image };
     across.clear();
     across.extend(taps(image.size.width, resized.width));
     down.clear();
@@ -264,10 +274,10 @@ mod tests {
                 Canvas { resized: ImageSize::new(width, height), padded: ImageSize::new(width + 2, height + 3) };
             let (row_len, total) = ((width + 2) * 3, (width + 2) * (height + 3) * 3);
             let mut whole = vec![7.0; total];
-            prepare(&image, norm, canvas, 1, &mut PreparationScratch::default(), &mut whole);
+            prepare(&image, ResizeMethod::Torchvision, norm, canvas, 1, &mut PreparationScratch::default(), &mut whole);
             for threads in [2, 3, 16] {
                 let mut bands = vec![8.0; total];
-                prepare(&image, norm, canvas, threads, &mut scratch, &mut bands);
+                prepare(&image, ResizeMethod::Torchvision, norm, canvas, threads, &mut scratch, &mut bands);
                 assert_eq!(whole, bands);
             }
             // Every value again, straight from the definition, in f64.

@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::import::{self, Origin, Toolkit};
 use crate::model::{Model, Predictions};
 use crate::quantization;
-use crate::torchvision;
 use crate::weights::{self, WeightFile};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use retinanet_anchors::{Detection, ImageSize};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, Image};
@@ -27,23 +27,31 @@ pub struct Detector {
     ///
     /// The model's weights are those that the integers stand for, so that all else runs as with any other detector.
     pub quantization: Option<QuantizationTable>,
+    /// Who trained it.
+    pub origin: Origin,
 }
 
 /// Entries of a checkpoint's metadata.
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
 const QUANTIZATION: &str = "quantization";
+const ORIGIN: &str = "origin";
 
 impl Detector {
-    /// A detector that is not quantised.
+    /// A detector trained here that is not quantised.
     pub fn new(config: Config, classes: Vec<Class>, model: Model) -> Self {
-        Self { config, classes, model, quantization: None }
+        Self { config, classes, model, quantization: None, origin: Origin::default() }
     }
 
-    /// Reads a checkpoint of ours, or torchvision's weights (`.pth` or `.safetensors`, RetinaNet v1 or v2), recognised by content.
+    /// Reads a checkpoint of ours, or the weights of a RetinaNet of torchvision (v1 or v2), Detectron2 or MMDetection: `.pth`,
+    /// `.pkl` or `.safetensors`, recognised by content.
     ///
-    /// A checkpoint carries configuration and classes. Of torchvision's files the architecture is inferred from names and
-    /// shapes; output i is category id i, named after the number unless the file is one of the released COCO ones.
+    /// A checkpoint carries configuration and classes. Of other toolkits' files the architecture is inferred from names and
+    /// shapes, and the rest is as the toolkit has it: [`origin`](Self::origin) says what was assumed. Colours and anchors are
+    /// put into our order.
+    ///
+    /// Output i of torchvision's files is category id i, named after the number unless the file is one of the released COCO
+    /// ones. 80 outputs of Detectron2 or MMDetection are COCO's classes, unless the file names others.
     ///
     /// # Errors
     /// The file cannot be read, or what it holds is no RetinaNet; see [`weights::read`] for hostile files.
@@ -53,7 +61,7 @@ impl Detector {
         if file.metadata.contains_key(CONFIG) {
             Self::from_checkpoint(path, file)
         } else {
-            weights::sha256(path).map_err(Error::from).and_then(|sha256| Self::from_torchvision(file, &sha256))
+            weights::sha256(path).map_err(Error::from).and_then(|sha256| Self::from_toolkit(file, &sha256))
         }
         .map_err(|source| match source {
             Error::Metadata { .. } => source,
@@ -74,13 +82,16 @@ impl Detector {
         if let Some(table) = &file.quantization {
             quantization::check(&model.network, table)?.map_err(|message| metadata(QUANTIZATION, message))?;
         }
-        Ok(Self { config, classes, model, quantization: file.quantization })
+        let origin = file.metadata.get(ORIGIN).map(|text| serde_json::from_str(text)).transpose();
+        let origin = origin.map_err(|e| metadata(ORIGIN, e.to_string()))?.unwrap_or_default();
+        Ok(Self { config, classes, model, quantization: file.quantization, origin })
     }
 
-    fn from_torchvision(file: WeightFile, sha256: &str) -> Result<Self> {
-        let imported = torchvision::import(file, sha256)?;
-        let model = Model::with_tensors(&imported.config, imported.classes.len(), imported.tensors)?;
-        Ok(Self::new(imported.config, imported.classes, model))
+    fn from_toolkit(file: WeightFile, sha256: &str) -> Result<Self> {
+        let import::Imported { config, classes, tensors, origin } = import::import(file, sha256)?;
+        config.validate()?;
+        let model = Model::with_tensors(&config, classes.len(), tensors)?;
+        Ok(Self { config, classes, model, quantization: None, origin })
     }
 
     /// Writes a checkpoint: the tensors under torchvision's names, with configuration and classes, whole or not at all.
@@ -90,23 +101,43 @@ impl Detector {
     /// # Errors
     /// The file cannot be written, or the weight of a quantised layer has changed since.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let tensors: BTreeMap<String, Tensor> = self
-            .model
-            .parameters
-            .iter()
-            .map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor()))
-            .collect();
+        self.save_as(path, DType::F32)
+    }
+
+    /// As [`save`](Self::save), with tensors of f32, f16 or bf16, rounded to the nearest; what is loaded is f32 again.
+    ///
+    /// # Errors
+    /// As of [`save`](Self::save), or a number is out of the range of f16, or the detector is quantised and the tensors are
+    /// not to be f32.
+    pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let classes = serde_json::to_string(&self.classes).expect("numbers and strings have a form in JSON");
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("format".to_owned(), "retinanet".to_owned()),
             (CONFIG.to_owned(), self.config.to_toml()?),
             (CLASSES.to_owned(), classes),
         ]);
+        if self.origin.toolkit != Toolkit::Retinanet {
+            let origin = serde_json::to_string(&self.origin).expect("strings have a form in JSON");
+            metadata.insert(ORIGIN.to_owned(), origin);
+        }
         match &self.quantization {
-            None => weights::write(path.as_ref(), &tensors, &metadata)?,
-            Some(table) => weights::write_quantized(path.as_ref(), &tensors, table, &metadata)?,
+            None => weights::write(path.as_ref(), &weights::cast(self.tensors(), dtype)?, &metadata)?,
+            Some(table) if dtype == DType::F32 => {
+                weights::write_quantized(path.as_ref(), &self.tensors(), table, &metadata)?;
+            }
+            Some(_) => {
+                let (expected, found) = ("f32 beside the 8-bit integers of a quantised model", format!("{dtype:?}"));
+                let what = "type of the tensors".to_owned();
+                return Err(weights::WeightsError::Layout { what, expected: expected.to_owned(), found }.into());
+            }
         }
         Ok(())
+    }
+
+    /// The weights by name.
+    pub(crate) fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let parameters = self.model.parameters.iter();
+        parameters.map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor())).collect()
     }
 
     /// Predictions for images `[N, H, W, 3]` as the 8-bit network makes them, its rounding simulated in f32: slow, to compare

@@ -41,6 +41,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// Another toolkit has no such detector: all that it cannot express.
+    #[error("{toolkit} cannot express this detector:\n  {}", differences.join("\n  "))]
+    Inexpressible {
+        /// Whose form was asked for.
+        toolkit: crate::Toolkit,
+        /// One line for each field: what the toolkit has, and what the detector has.
+        differences: Vec<String>,
+    },
     /// An image cannot be decoded.
     #[error(transparent)]
     Decode(#[from] retinanet_data::DecodeError),

@@ -3,10 +3,11 @@
 use crate::config::Config;
 use crate::detector::CLASSES;
 use crate::error::{Error, Result};
+use crate::import::{self, Foundation, Trained};
 use crate::initialize::initialize;
 use crate::model::{Model, Network};
 use crate::weights;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use retinanet_annotations::Class;
 use retinanet_ops::network::Parameters;
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use std::path::{Path, PathBuf};
 pub enum InitialWeights {
     /// Drawn, from the configuration's seed.
     New,
-    /// The backbone of this file (an ImageNet ResNet or a whole detector); the rest drawn.
+    /// The backbone of this file (an ImageNet ResNet of torchvision, Caffe2, Detectron2 or MMDetection, or a whole detector);
+    /// the rest drawn.
     Backbone(PathBuf),
     /// This detector; its class layer is drawn anew where the classes differ.
     Detector(PathBuf),
@@ -35,6 +37,7 @@ pub struct Start {
 /// Names that hold the last layer of the class subnet.
 const CLASS_LAYER: &str = "head.classification_head.cls_logits.";
 const BACKBONE: &str = "backbone.body.";
+const STEM: &str = "backbone.body.conv1.weight";
 
 /// Makes the model that a training starts from.
 ///
@@ -49,11 +52,12 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
         InitialWeights::Backbone(path) => {
             let file = weights::read(path)?;
             let is_quantized = file.quantization.is_some();
-            let tensors = weights::names::canonical(file.tensors)?.tensors;
+            let (tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
             let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 tensors.into_iter().partition(|(name, _)| name.starts_with(BACKBONE));
             let mut notes = vec![format!("weights: backbone from {}, the rest new", path.display())];
             notes.extend(quantized_note(path, is_quantized));
+            notes.extend(trained_notes);
             if !rest.is_empty() {
                 notes.push(format!(
                     "weights: {} tensors of {} beside the backbone are not used",
@@ -71,9 +75,11 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
         InitialWeights::Detector(path) => {
             let file = weights::read(path)?;
             let named: Option<Vec<Class>> = file.metadata.get(CLASSES).and_then(|text| serde_json::from_str(text).ok());
-            let mut tensors = weights::names::canonical(file.tensors)?.tensors;
+            let is_quantized = file.quantization.is_some();
+            let (mut tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
             let mut notes = vec![format!("weights: from {}", path.display())];
-            notes.extend(quantized_note(path, file.quantization.is_some()));
+            notes.extend(quantized_note(path, is_quantized));
+            notes.extend(trained_notes);
 
             let network = Network::new(config, classes.len())?;
             let bias = format!("{CLASS_LAYER}bias");
@@ -100,6 +106,44 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             })
         }
     }
+}
+
+/// The tensors of another toolkit for pictures prepared as the configuration says, and a note for each thing in which the
+/// configuration leaves what they were trained with.
+fn adapted(foundation: Foundation, config: &Config, path: &Path) -> Result<(BTreeMap<String, Tensor>, Vec<String>)> {
+    let Foundation { mut tensors, trained } = foundation;
+    let Some(Trained { toolkit, mean, std, stride_in_1x1, relu_before_p7 }) = trained else {
+        return Ok((tensors, Vec::new()));
+    };
+    // A hundredth of a grey level.
+    let is_same = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 4e-5);
+    if !is_same(mean, config.preprocessing.mean) {
+        let (path, found) = (path.display(), config.preprocessing.mean);
+        let message = format!(
+            "{path}: preprocessing.mean: expected {mean:?} as the weights were trained with (--set \"preprocessing.mean={mean:?}\"), \
+             found {found:?}"
+        );
+        return Err(Error::Data(message));
+    }
+    // The stem of pictures that are divided by another deviation: its weights are multiplied instead, which padding with
+    // zeros does not see.
+    let scales: Vec<f32> = config.preprocessing.std.iter().zip(std).map(|(ours, theirs)| ours / theirs).collect();
+    if let Some(stem) = tensors.get_mut(STEM).filter(|stem| stem.dims().get(1) == Some(&scales.len())) {
+        *stem = stem.broadcast_mul(&Tensor::from_vec(scales, (1, 3, 1, 1), &Device::Cpu)?)?;
+    }
+    let mut notes = Vec::new();
+    let mut differs = |field: &str, theirs: bool, ours: bool| {
+        if theirs != ours {
+            notes.push(format!("weights: {toolkit} trained them with {field}={theirs}; the configuration has {ours}"));
+        }
+    };
+    if config.backbone.depth.is_bottleneck() {
+        differs("backbone.stride_in_1x1", stride_in_1x1, config.backbone.stride_in_1x1);
+    }
+    if tensors.keys().any(|name| name.starts_with("head.")) {
+        differs("fpn.relu_before_p7", relu_before_p7, config.fpn.relu_before_p7);
+    }
+    Ok((tensors, notes))
 }
 
 /// What to know of a training that starts from 8 bits.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Write data sets in another format, with their images, and tell what it cannot hold
-    Convert(ConvertArgs),
+    Convert(DataConvertArgs),
 }
 
 /// A format to write.
@@ -41,7 +41,7 @@ impl FormatArg {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
+pub(crate) struct DataConvertArgs {
     /// Data sets: folders or files in COCO, VOC, YOLO, CSV or Open Images form; several are joined
     #[arg(value_name = "SRC", required = true)]
     pub(crate) sources: Vec<PathBuf>,

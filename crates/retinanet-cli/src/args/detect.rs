@@ -21,7 +21,7 @@ pub(crate) enum ResultFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<String>,
     /// Lowest score to report; .05 in files and JSON, .3 on pictures, if not given

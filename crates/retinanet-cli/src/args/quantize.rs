@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
+    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// Images to calibrate on, or folders of images: some that the model was trained on

@@ -2,7 +2,7 @@
 
 use crate::args::InfoArgs;
 use crate::{Status, table};
-use retinanet::{Config, Detector, QuantizationTable};
+use retinanet::{Config, Detector, Origin, QuantizationTable, Toolkit};
 
 pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
     match (&args.model, &args.preset) {
@@ -10,6 +10,7 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
             let detector = Detector::load(path)?;
             let weights: usize = detector.model.parameters.iter().map(|(_, variable)| variable.elem_count()).sum();
             crate::out!("{}", path.display())?;
+            crate::out!("{}", origin(&detector.origin))?;
             crate::out!(
                 "{weights} weights in {} tensors, {} classes\n",
                 detector.model.parameters.len(),
@@ -53,6 +54,17 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
         }
     }
     Ok(Status::Done)
+}
+
+/// Who trained the model, and what was assumed of it.
+fn origin(origin: &Origin) -> String {
+    let what = match origin.toolkit {
+        Toolkit::Retinanet => "trained by this program",
+        Toolkit::Torchvision => "trained by torchvision",
+        Toolkit::Detectron2 => "trained by Detectron2: colours and anchors are put into our order",
+        Toolkit::Mmdetection => "trained by MMDetection: colours are put into our order",
+    };
+    origin.notes.iter().fold(what.to_owned(), |text, note| format!("{text}\nnote: {note}"))
 }
 
 /// Which layers run in 8 bits, and how their inputs are stored.

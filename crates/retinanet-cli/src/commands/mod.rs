@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod data;
+pub(crate) mod convert;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod eval;

@@ -71,7 +71,7 @@ impl Detector {
     /// # Errors
     /// As [`Self::plan`].
     pub fn into_plan(self, options: &InferenceOptions) -> Result<DetectionPlan> {
-        let Self { config, classes, model, quantization } = self;
+        let Self { config, classes, model, quantization, .. } = self;
         options.check(quantization.is_some())?;
         let (recorder, output) = model.network.record()?;
         let (first, rest) = (output.class_logits.values(), output.box_deltas.values());

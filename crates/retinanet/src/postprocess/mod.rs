@@ -37,12 +37,33 @@ pub struct PostProcessing {
     pub nms_iou_threshold: f32,
     /// At most so many detections an image.
     pub max_detections: usize,
+    /// When boxes are clipped to the image.
+    pub borders: Borders,
+}
+
+/// When boxes are clipped to the image, and what becomes of those that have no area then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Borders {
+    /// Clipped, then suppressed; boxes without an area stay. torchvision.
+    #[default]
+    Torchvision,
+    /// Suppressed, then clipped; of the best `max_detections`, those without an area go. Detectron2.
+    Detectron2,
+    /// Clipped, those without an area dropped, then suppressed. MMDetection.
+    Mmdetection,
 }
 
 impl Default for PostProcessing {
     /// torchvision's numbers; the paper keeps 100.
     fn default() -> Self {
-        Self { score_threshold: 0.05, pre_nms_top_k: 1000, nms_iou_threshold: 0.5, max_detections: 300 }
+        Self {
+            score_threshold: 0.05,
+            pre_nms_top_k: 1000,
+            nms_iou_threshold: 0.5,
+            max_detections: 300,
+            borders: Borders::Torchvision,
+        }
     }
 }
 
@@ -97,8 +118,8 @@ impl PostProcessing {
 
     /// The detections of one image, best first, from the candidates of its levels.
     ///
-    /// In torchvision's order: clipping to the image, class-wise suppression over all levels, the first `max_detections`.
-    /// As there, a box that clipping leaves without an area stays. Ties keep the order of the levels.
+    /// Class-wise suppression over all levels, the first `max_detections`, and clipping to the image where
+    /// [`borders`](Self::borders) has it. Ties keep the order of the levels.
     ///
     /// `bbox_of(level_idx, anchor_idx)` is the decoded box of an anchor; it is asked for candidates alone, and only until
     /// there are enough detections.
@@ -120,11 +141,20 @@ impl PostProcessing {
         let mut suppression = Suppression::new(self.nms_iou_threshold);
         let detections = order.into_iter().filter_map(|(inverted, position)| {
             let (level_idx, candidate) = all[position as usize];
-            let bbox = bbox_of(level_idx, candidate.anchor_idx).clip(size);
-            let detection = Detection { bbox, label: candidate.label, score: f32::from_bits(!inverted) };
-            suppression.keeps(&bbox, candidate.label).then_some(detection)
+            let decoded = bbox_of(level_idx, candidate.anchor_idx);
+            let bbox = decoded.clip(size);
+            let keeps = match self.borders {
+                Borders::Torchvision => suppression.keeps(&bbox, candidate.label),
+                Borders::Detectron2 => suppression.keeps(&decoded, candidate.label),
+                Borders::Mmdetection => bbox.area() > 0.0 && suppression.keeps(&bbox, candidate.label),
+            };
+            keeps.then(|| Detection { bbox, label: candidate.label, score: f32::from_bits(!inverted) })
         });
-        detections.take(self.max_detections).collect()
+        let detections = detections.take(self.max_detections);
+        match self.borders {
+            Borders::Detectron2 => detections.filter(|detection| detection.bbox.area() > 0.0).collect(),
+            Borders::Torchvision | Borders::Mmdetection => detections.collect(),
+        }
     }
 
     /// Detections of every image, best first, in the frame of the resized image that `sizes` gives.
@@ -244,6 +274,38 @@ mod tests {
                 assert_eq!(found, one.install(|| post.candidates(&logits, num_classes)));
             }
         }
+    }
+
+    #[test]
+    fn boxes_are_clipped_when_the_toolkit_clips_them() {
+        // Of one class, best first: the first two are the same once clipped to 10 x 10 and have an IoU of .4 before; the
+        // third lies outside.
+        let boxes =
+            [BBox::new(0.0, 0.0, 10.0, 10.0), BBox::new(0.0, 0.0, 25.0, 10.0), BBox::new(12.0, 0.0, 20.0, 10.0)];
+        let candidates = [3.0, 2.0, 1.0].into_iter().enumerate();
+        let level: Vec<Candidate> =
+            candidates.map(|(anchor_idx, logit)| Candidate { logit, anchor_idx, label: 0 }).collect();
+        let found = |borders, max_detections| -> Vec<BBox> {
+            let post = PostProcessing { borders, max_detections, ..PostProcessing::default() };
+            let found =
+                post.finish(std::slice::from_ref(&level), |_, anchor_idx| boxes[anchor_idx], ImageSize::new(10, 10));
+            found.into_iter().map(|detection| detection.bbox).collect()
+        };
+        let (whole, outside) = (boxes[0], BBox::new(10.0, 0.0, 10.0, 10.0));
+        assert_eq!(found(Borders::Torchvision, 9), [whole, outside]);
+        assert_eq!(found(Borders::Detectron2, 9), [whole, whole]);
+        assert_eq!(found(Borders::Mmdetection, 9), [whole]);
+        // What is dropped for its area has taken its place in the limit in Detectron2 alone.
+        assert_eq!(found(Borders::Detectron2, 1), [whole]);
+        let inside = |borders| {
+            let post = PostProcessing { borders, max_detections: 1, ..PostProcessing::default() };
+            let order = [2, 0];
+            post.finish(std::slice::from_ref(&level), |_, i| boxes[order[i.min(1)]], ImageSize::new(10, 10)).len()
+        };
+        assert_eq!(
+            (inside(Borders::Torchvision), inside(Borders::Detectron2), inside(Borders::Mmdetection)),
+            (1, 0, 1)
+        );
     }
 
     #[test]

@@ -11,11 +11,22 @@ pub(super) enum Element {
     F32,
     F16,
     Bf16,
-    /// An integer or truth value: never a weight.
+    /// An integer, truth value or other: never a weight.
     Integer,
 }
 
 impl Element {
+    /// The element of a NumPy type's code, such as `f4`. Types that no weight has (integers, texts, objects) are not told
+    /// apart.
+    pub(super) fn of_numpy(code: &str) -> Self {
+        match code {
+            "f8" => Self::F64,
+            "f4" => Self::F32,
+            "f2" => Self::F16,
+            _ => Self::Integer,
+        }
+    }
+
     /// Bytes of a floating-point element; none for an integer, which is not read.
     pub(super) fn float_size(self) -> Option<usize> {
         match self {

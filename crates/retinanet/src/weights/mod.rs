@@ -1,5 +1,5 @@
-//! Weight files: reading (safetensors, torch), writing (safetensors), tensor names, what a file's shapes say of its
-//! network.
+//! Weight files: reading (safetensors, torch, pickled arrays), writing (safetensors, torch), tensor names, what a file's
+//! shapes say of its network.
 //!
 //! A file is a set of named f32 tensors and a text dictionary. Names and the order of axes (OIHW) are torchvision's, in
 //! our own checkpoints too. Nothing in a file is ever run, and no number in a file is trusted before it is compared
@@ -16,6 +16,7 @@
 //! ```
 
 pub mod architecture;
+mod array_file;
 mod check;
 mod element;
 mod error;
@@ -26,14 +27,17 @@ mod released;
 mod safetensors_file;
 mod safetensors_write;
 mod state_dict;
+mod texts;
 mod torch_file;
+mod torch_write;
 
 pub use check::{Mismatch, MisshapedTensor, check};
 pub use error::WeightsError;
 pub use released::{is_torchvision_coco_v1, is_torchvision_v2_coco_v1};
 pub use safetensors_write::{write, write_quantized};
+pub use torch_write::write_torch;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use error::Fault;
 use retinanet_ops::network::QuantizationTable;
 use sha2::{Digest, Sha256};
@@ -51,15 +55,16 @@ pub struct WeightFile {
     pub tensors: BTreeMap<String, Tensor>,
     /// The layers that the file stores as 8-bit integers; `tensors` holds what these stand for.
     pub quantization: Option<QuantizationTable>,
-    /// What a safetensors file says of itself; empty for torch files.
+    /// What a safetensors file says of itself; of torch files and pickles the texts of the entry `meta`, as `meta.cfg`, and
+    /// `__author__`.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Reads a safetensors file or what `torch.save` wrote, recognised by its first bytes.
+/// Reads a safetensors file, what `torch.save` wrote or a pickle of NumPy arrays, recognised by its first bytes.
 ///
 /// f64, f16 and bf16 become f32, and so do the weights of a quantised checkpoint; other integer tensors
-/// (`num_batches_tracked`) are left out. A torch file is a state dict, or
-/// a dict that holds one as `model`, `state_dict` or `model_state_dict`.
+/// (`num_batches_tracked`) are left out. A torch file or a pickle is a state dict, or
+/// a dict that holds one as `model`, `state_dict`, `model_state_dict` or `blobs`.
 ///
 /// # Numerics
 /// f64 is rounded to the nearest f32; f16 and bf16 are exact; a quantised weight is its integer times its channel's scale,
@@ -91,17 +96,15 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
     (&mut file).take(HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
 
-    let (mut tensors, integers, metadata) = match recognise(&head) {
-        Format::Safetensors => {
-            let contents = safetensors_file::read(&mut file, file_len)?;
-            (contents.tensors, contents.integers, contents.metadata)
-        }
-        Format::Zip => (torch_file::read(&file, file_len)?, BTreeMap::new(), BTreeMap::new()),
+    let Contents { mut tensors, integers, metadata } = match recognise(&head) {
+        Format::Safetensors => safetensors_file::read(&mut file, file_len)?,
+        Format::Zip => torch_file::read(&file, file_len)?,
+        Format::Pickle => array_file::read(&mut file, file_len)?,
         Format::OldTorch => return Err(Fault::OldTorchFormat),
         Format::Unknown(found) => {
             return Err(Fault::malformed(
                 "format",
-                "a safetensors file or a zip archive as torch.save writes it",
+                "a safetensors file, a zip archive as torch.save writes it or a pickle of arrays",
                 found,
             ));
         }
@@ -109,6 +112,51 @@ fn read_parts(path: &Path) -> Result<WeightFile, Fault> {
     let text = metadata.get(quantized::METADATA_KEY);
     let quantization = text.map(|text| quantized::restore(&mut tensors, integers, text)).transpose()?;
     Ok(WeightFile { tensors, quantization, metadata })
+}
+
+/// The tensors in another floating-point type, rounded to the nearest.
+///
+/// # Errors
+/// A finite number is out of the type's range.
+pub fn cast(tensors: BTreeMap<String, Tensor>, dtype: DType) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+    let convert = |(name, tensor): (String, Tensor)| {
+        let failed = |source| WeightsError::Tensor { name: name.clone(), source };
+        let cast = tensor.to_dtype(dtype).map_err(failed)?;
+        if dtype == DType::F16 {
+            let largest =
+                |tensor: &Tensor| tensor.to_dtype(DType::F32)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
+            let (before, after) = (largest(&tensor).map_err(failed)?, largest(&cast).map_err(failed)?);
+            if before.is_finite() && !after.is_finite() {
+                let (expected, found) = ("numbers within f16's 65504".to_owned(), before.to_string());
+                return Err(WeightsError::Layout { what: name, expected, found });
+            }
+        }
+        Ok((name, cast))
+    };
+    tensors.into_iter().map(convert).collect()
+}
+
+/// What a file holds.
+struct Contents {
+    tensors: BTreeMap<String, Tensor>,
+    /// Tensors of 8-bit integers with sign.
+    integers: BTreeMap<String, quantized::Integers>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// How many times the file's size its tensors may take as f32: bf16 counts twice, and tensors may share a storage.
+const MAX_GROWTH: u64 = 8;
+
+/// What small files may take beyond that, in bytes.
+const SLACK: u64 = 1 << 20;
+
+/// Whether tensors of so many bytes may come from a file of this length.
+fn check_growth(total: u64, file_len: u64) -> Result<(), Fault> {
+    let limit = file_len.saturating_mul(MAX_GROWTH).saturating_add(SLACK);
+    if total <= limit {
+        return Ok(());
+    }
+    Err(Fault::malformed("tensors", format!("at most {limit} bytes from a file of {file_len}"), format!("{total}")))
 }
 
 /// SHA-256 of a file, 64 lower-case hexadecimal digits: what [`is_torchvision_coco_v1`] and
@@ -148,6 +196,7 @@ const OLD_TORCH_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa
 enum Format {
     Safetensors,
     Zip,
+    Pickle,
     OldTorch,
     /// What it looks like instead.
     Unknown(String),
@@ -160,7 +209,10 @@ fn recognise(head: &[u8]) -> Format {
     if head.starts_with(OLD_TORCH_MAGIC) {
         return Format::OldTorch;
     }
-    // A length of 8 bytes, then JSON.
+    // A length of 8 bytes, then JSON. A header of 640 bytes begins as a pickle does, but no length has its upper half.
+    if matches!(head, [0x80, 2..=5, ..]) && !(matches!(head, [_, _, _, _, 0, 0, 0, 0, b'{', ..])) {
+        return Format::Pickle;
+    }
     if head.get(8) == Some(&b'{') {
         return Format::Safetensors;
     }
@@ -170,8 +222,6 @@ fn recognise(head: &[u8]) -> Format {
         "a git-lfs pointer: fetch the file itself with git lfs pull".to_owned()
     } else if head.trim_ascii_start().starts_with(b"<") {
         "a page of HTML or XML: the download went wrong".to_owned()
-    } else if head.starts_with(b"\x80") {
-        "a bare pickle".to_owned()
     } else {
         format!("a file that begins with \"{}\"", head[..head.len().min(8)].escape_ascii())
     })

@@ -1,4 +1,9 @@
-//! The names of tensors: what torchvision and plain training scripts called them, to what they are called today.
+//! The names of tensors: what torchvision, Detectron2, MMDetection, Caffe2 and plain training scripts called them, to what
+//! torchvision calls them today.
+
+mod caffe2;
+mod detectron2;
+mod mmdetection;
 
 use super::error::{WeightsError, shown};
 use std::collections::BTreeMap;
@@ -10,18 +15,59 @@ pub struct CanonicalNames<T> {
     pub tensors: BTreeMap<String, T>,
     /// What a detector has no use for, by the names in the file: the classifier of an ImageNet network (`fc.weight`).
     pub dropped: Vec<String>,
+    /// Whose names they were.
+    pub naming: Naming,
 }
 
-/// Renames tensors to what torchvision calls them today.
+/// Whose names a file's tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// torchvision's of any age, a plain ImageNet network's, or ours.
+    Torchvision,
+    /// Detectron2's, of a detector (`backbone.bottom_up.res2.0.conv1.weight`) or a backbone (`res2.0.conv1.weight`).
+    Detectron2,
+    /// MMDetection's (`backbone.layer1.0.conv1.weight`, `neck.fpn_convs.0.conv.weight`).
+    Mmdetection,
+    /// Those of a backbone of Caffe2 and Detectron (`res2_0_branch2a_w`).
+    Caffe2,
+}
+
+impl Naming {
+    /// Tells by the names alone, without the prefixes of wrapped models.
+    fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        let any = |is: fn(&str) -> bool| names.clone().any(is);
+        if any(detectron2::is_telling) {
+            Self::Detectron2
+        } else if any(caffe2::is_telling) {
+            Self::Caffe2
+        } else if any(mmdetection::is_telling) {
+            Self::Mmdetection
+        } else {
+            Self::Torchvision
+        }
+    }
+}
+
+/// What becomes of a tensor.
+enum Fate {
+    /// It gets this name.
+    Named(String),
+    /// No detector has a use for it.
+    Dropped,
+}
+
+/// Renames tensors to what torchvision calls them today; whose names they are is told by the names.
 ///
 /// - the prefixes `module.` and `_orig_mod.` of wrapped models go;
 /// - `conv.0.weight`, `conv.2.weight`, ... of the head's subnets become `conv.0.0.weight`, `conv.1.0.weight`, ...;
 /// - `inner_blocks.0.weight` and `layer_blocks.0.weight` of the pyramid become `inner_blocks.0.0.weight` and so on;
 /// - an ImageNet network's names (`conv1.weight`, `layer1.0.conv1.weight`, ...) get `backbone.body.` before them, and
 ///   its classifier is dropped;
-/// - `num_batches_tracked` is left out.
+/// - `num_batches_tracked` is left out;
+/// - Detectron2's and MMDetection's names become those of the same layers, and so do those of Caffe2's ResNets.
 ///
-/// Other names stay as they are.
+/// Other names stay as they are. The values do too: what else differs between these toolkits (the order of anchors, of colour
+/// channels) is the business of [`Detector::load`](crate::Detector::load).
 ///
 /// Source: torchvision, `_v1_to_v2_weights` in `models/detection/retinanet.py` and `_load_from_state_dict` in
 /// `ops/feature_pyramid_network.py`. Differs in that the number of layers is not fixed.
@@ -37,10 +83,13 @@ pub struct CanonicalNames<T> {
 /// # Ok::<(), retinanet::weights::WeightsError>(())
 /// ```
 pub fn canonical<T>(tensors: BTreeMap<String, T>) -> Result<CanonicalNames<T>, WeightsError> {
-    let is_classifier = {
-        let names = || tensors.keys().map(|name| unwrapped(name));
-        names().any(|name| name == "conv1.weight") && !names().any(|name| name.starts_with("backbone."))
-    };
+    let names = || tensors.keys().map(|name| unwrapped(name));
+    let naming = Naming::of(names());
+    let is_classifier =
+        names().any(|name| name == "conv1.weight") && !names().any(|name| name.starts_with("backbone."));
+    let layout = detectron2::Layout::of(names());
+    let num_laterals = mmdetection::num_laterals(names());
+
     let mut renamed = BTreeMap::new();
     let mut dropped = Vec::new();
     for (original, tensor) in tensors {
@@ -48,13 +97,18 @@ pub fn canonical<T>(tensors: BTreeMap<String, T>) -> Result<CanonicalNames<T>, W
         if name.ends_with(".num_batches_tracked") {
             continue;
         }
-        let name = if !is_classifier {
-            renamed_subnet(name).or_else(|| renamed_pyramid(name)).unwrap_or_else(|| name.to_owned())
-        } else if name.starts_with("fc.") {
-            dropped.push(original);
-            continue;
-        } else {
-            format!("backbone.body.{name}")
+        let fate = match naming {
+            Naming::Torchvision => torchvision(name, is_classifier),
+            Naming::Detectron2 => detectron2::renamed(name, layout),
+            Naming::Mmdetection => mmdetection::renamed(name, num_laterals),
+            Naming::Caffe2 => caffe2::renamed(name),
+        };
+        let name = match fate {
+            Fate::Named(name) => name,
+            Fate::Dropped => {
+                dropped.push(original);
+                continue;
+            }
         };
         if renamed.contains_key(&name) {
             return Err(WeightsError::Layout {
@@ -65,8 +119,25 @@ pub fn canonical<T>(tensors: BTreeMap<String, T>) -> Result<CanonicalNames<T>, W
         }
         renamed.insert(name, tensor);
     }
-    Ok(CanonicalNames { tensors: renamed, dropped })
+    Ok(CanonicalNames { tensors: renamed, dropped, naming })
 }
+
+/// torchvision's older names, and an ImageNet network's.
+fn torchvision(name: &str, is_classifier: bool) -> Fate {
+    if !is_classifier {
+        Fate::Named(renamed_subnet(name).or_else(|| renamed_pyramid(name)).unwrap_or_else(|| name.to_owned()))
+    } else if name.starts_with("fc.") {
+        Fate::Dropped
+    } else {
+        Fate::Named(format!("{BODY}.{name}"))
+    }
+}
+
+/// The prefixes of today's names.
+const BODY: &str = "backbone.body";
+const FPN: &str = "backbone.fpn";
+const CLASS_SUBNET: &str = "head.classification_head";
+const BOX_SUBNET: &str = "head.regression_head";
 
 /// The name without what data-parallel training and compilation put before it.
 fn unwrapped(mut name: &str) -> &str {

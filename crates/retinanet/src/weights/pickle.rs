@@ -1,5 +1,5 @@
-//! An interpreter for the part of Python's pickle format that `torch.save` uses for state dicts. It builds plain
-//! values.
+//! An interpreter for the part of Python's pickle format that holds state dicts: what `torch.save` writes, and pickled
+//! NumPy arrays as Detectron2 publishes them. It builds plain values.
 //!
 //! A pickle is a program that may ask for any Python function to be called. Here the functions are a closed list, each
 //! has a meaning of its own in `Machine::call`, and any other name ends the reading. Values live in one arena and refer
@@ -29,7 +29,11 @@ pub(super) type Id = u32;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value<'p> {
     Int(i64),
+    Bool(bool),
     Text(&'p str),
+    Bytes(&'p [u8]),
+    /// A text whose characters, all of them below 256, stand for bytes: how protocol 2 writes bytes.
+    Latin1(&'p str),
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
@@ -47,6 +51,17 @@ pub(super) enum Value<'p> {
         shape: Id,
         strides: Id,
     },
+    /// The type of a NumPy array's elements, little endian once its state is set.
+    Dtype(Element),
+    /// A NumPy array before its state is set.
+    EmptyArray,
+    /// A NumPy array: `data` is a value that holds its bytes.
+    Array {
+        element: Element,
+        shape: Id,
+        is_fortran: bool,
+        data: Id,
+    },
     /// A value that is of no use for weights: None, a float, an argument parser's namespace.
     Other,
 }
@@ -57,6 +72,15 @@ pub(super) enum Function {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
+    /// NumPy's `_reconstruct`: an array without contents.
+    ArrayShell,
+    /// NumPy's `_frombuffer`: an array with contents.
+    ArrayFromBuffer,
+    Dtype,
+    /// `_codecs.encode(text, "latin1")`: bytes, as Python 3 writes them in protocol 2.
+    Encode,
+    /// `bytes()`, of which protocol 2 makes no bytes at all.
+    EmptyBytes,
     /// The class of a storage, which says what its elements are.
     StorageOf(Element),
     /// Gives a value that is of no use for weights, and is not called.
@@ -78,15 +102,24 @@ impl Function {
                 "torch",
                 "LongStorage" | "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage",
             ) => Self::StorageOf(Element::Integer),
-            // What training scripts put beside the state dict: options, devices, element types, schedules.
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Self::ArrayShell,
+            ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Self::ArrayFromBuffer,
+            ("numpy", "dtype") => Self::Dtype,
+            ("_codecs", "encode") => Self::Encode,
+            ("builtins" | "__builtin__", "bytes") => Self::EmptyBytes,
+            // What training scripts put beside the state dict: options, devices, element types, schedules, and the
+            // history that MMEngine keeps, whose entries name their own methods through `getattr`.
             (
                 "torch",
                 "Size" | "device" | "float64" | "float32" | "float16" | "bfloat16" | "int64" | "int32" | "uint8"
                 | "bool",
             )
-            | ("collections", "Counter")
+            | ("numpy", "ndarray")
+            | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar")
+            | ("collections", "Counter" | "defaultdict")
             | ("argparse", "Namespace")
-            | ("builtins" | "__builtin__", "set") => Self::Inert,
+            | ("mmengine.logging.history_buffer", "HistoryBuffer")
+            | ("builtins" | "__builtin__", "set" | "getattr") => Self::Inert,
             _ => return None,
         })
     }

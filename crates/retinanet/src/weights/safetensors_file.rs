@@ -1,9 +1,9 @@
 //! The safetensors format: a length, a JSON header, the tensors side by side.
 
+use super::Contents;
 use super::element::{self, Element};
 use super::error::{Fault, shown};
 use super::quantized::Integers;
-use candle_core::Tensor;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -22,14 +22,6 @@ const MAX_HEADER_LEN: u64 = 8 << 20;
 
 /// The header's key for the text dictionary.
 pub(super) const METADATA_KEY: &str = "__metadata__";
-
-/// What a file holds.
-pub(super) struct Contents {
-    pub(super) tensors: BTreeMap<String, Tensor>,
-    /// Tensors of 8-bit integers with sign.
-    pub(super) integers: BTreeMap<String, Integers>,
-    pub(super) metadata: BTreeMap<String, String>,
-}
 
 /// Reads a file of this length, from its first byte on.
 pub(super) fn read(file: &mut File, file_len: u64) -> Result<Contents, Fault> {

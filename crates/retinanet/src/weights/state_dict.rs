@@ -1,4 +1,4 @@
-//! From a pickle's values to the views of a state dict.
+//! From a pickle's values to the tensors of a state dict.
 
 use super::element::Element;
 use super::error::{Fault, shown};
@@ -14,8 +14,8 @@ const MAX_TENSORS: usize = 50_000;
 /// How deep a state dict may lie in a checkpoint.
 const MAX_DEPTH: usize = 3;
 
-/// Where training scripts keep the model's state dict, the first that is there.
-const STATE_DICT_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
+/// Where training scripts keep the model's state dict, the first that is there; `blobs` is Detectron's of 2017.
+const STATE_DICT_KEYS: [&str; 4] = ["model", "state_dict", "model_state_dict", "blobs"];
 
 /// A tensor as a view into a storage, checked to lie within it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,26 +40,8 @@ pub(super) struct Storage<'p> {
 
 /// The floating-point tensors of the state dict, by storage. `what` names the pickle in errors.
 pub(super) fn storages<'p>(values: &Values<'p>, what: &str) -> Result<Vec<Storage<'p>>, Fault> {
-    let Some(entries) = find(values, values.root, MAX_DEPTH) else {
-        return Err(Fault::malformed(
-            what,
-            "a dict of tensors, or one in the entry model, state_dict or model_state_dict",
-            describe(values),
-        ));
-    };
-    // A name given twice means the later one, as in Python.
-    let mut tensors = BTreeMap::new();
-    for &(key, value) in entries {
-        if let (Value::Text(name), Value::Tensor { .. }) = (values.get(key), values.get(value)) {
-            tensors.insert(*name, value);
-        }
-    }
-    if tensors.len() > MAX_TENSORS {
-        return Err(Fault::malformed(what, format!("at most {MAX_TENSORS} tensors"), format!("{}", tensors.len())));
-    }
-
     let mut storages = BTreeMap::<&str, Storage>::new();
-    for (name, tensor) in tensors {
+    for (name, tensor) in entries(values, what, |value| matches!(value, Value::Tensor { .. }))? {
         let Value::Tensor { storage, offset, shape, strides } = *values.get(tensor) else { continue };
         let Value::Storage { element, name: file, len } = *values.get(storage) else { continue };
         if element == Element::Integer {
@@ -84,20 +66,47 @@ pub(super) fn storages<'p>(values: &Values<'p>, what: &str) -> Result<Vec<Storag
     Ok(storages.into_values().collect())
 }
 
+/// The names of the state dict's tensors, which are the values that `is_tensor`, and where they are.
+pub(super) fn entries<'p>(
+    values: &Values<'p>,
+    what: &str,
+    is_tensor: impl Fn(&Value) -> bool + Copy,
+) -> Result<BTreeMap<&'p str, Id>, Fault> {
+    let Some(entries) = find(values, values.root, MAX_DEPTH, is_tensor) else {
+        let expected = "a dict of tensors, or one in the entry model, state_dict, model_state_dict or blobs";
+        return Err(Fault::malformed(what, expected, describe(values)));
+    };
+    // A name given twice means the later one, as in Python.
+    let mut tensors = BTreeMap::new();
+    for &(key, value) in entries {
+        if let (Value::Text(name), true) = (values.get(key), is_tensor(values.get(value))) {
+            tensors.insert(*name, value);
+        }
+    }
+    if tensors.len() > MAX_TENSORS {
+        return Err(Fault::malformed(what, format!("at most {MAX_TENSORS} tensors"), format!("{}", tensors.len())));
+    }
+    Ok(tensors)
+}
+
 /// The entries of the first dict that holds tensors: a checkpoint's state dict before the checkpoint itself, which may
 /// hold the state of a random generator as a tensor. The depth is bounded, as a dict may contain itself.
-fn find<'v>(values: &'v Values, id: Id, depth: usize) -> Option<&'v [(Id, Id)]> {
+fn find<'v>(
+    values: &'v Values,
+    id: Id,
+    depth: usize,
+    is_tensor: impl Fn(&Value) -> bool + Copy,
+) -> Option<&'v [(Id, Id)]> {
     let Value::Dict(entries) = values.get(id) else { return None };
     if depth > 0 {
         for wanted in STATE_DICT_KEYS {
             let nested = entries.iter().rev().find(|(key, _)| *values.get(*key) == Value::Text(wanted));
-            if let Some(found) = nested.and_then(|&(_, value)| find(values, value, depth - 1)) {
+            if let Some(found) = nested.and_then(|&(_, value)| find(values, value, depth - 1, is_tensor)) {
                 return Some(found);
             }
         }
     }
-    let is_tensor = |&(_, value): &(Id, Id)| matches!(values.get(value), Value::Tensor { .. });
-    entries.iter().any(is_tensor).then_some(entries)
+    entries.iter().any(|&(_, value)| is_tensor(values.get(value))).then_some(entries)
 }
 
 /// The result of a pickle that holds no state dict, in a few words.
@@ -115,13 +124,32 @@ fn describe(values: &Values) -> String {
                 keys.take(SHOWN).collect::<Vec<_>>().join(", ")
             )
         }
-        Value::Tensor { .. } => "a tensor without a name".to_owned(),
+        Value::Tensor { .. } | Value::Array { .. } => "a tensor without a name".to_owned(),
         Value::Tuple(_) | Value::List(_) => "a list".to_owned(),
         _ => "a single value".to_owned(),
     }
 }
 
 impl View {
+    /// The whole of an array of this shape, its columns first if `is_fortran`. The error is what was expected and what was
+    /// found.
+    pub(super) fn whole(shape: Vec<usize>, is_fortran: bool, storage_len: usize) -> Result<Self, (String, String)> {
+        let mut strides = vec![1usize; shape.len()];
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        if !is_fortran {
+            axes.reverse();
+        }
+        for pair in axes.windows(2) {
+            strides[pair[1]] = strides[pair[0]].saturating_mul(shape[pair[0]]);
+        }
+        let view = Self::new(shape, strides, 0, storage_len)?;
+        if view.len == storage_len {
+            Ok(view)
+        } else {
+            Err((format!("{} elements of shape {:?}", view.len, view.shape), storage_len.to_string()))
+        }
+    }
+
     /// A view of this shape into `storage_len` elements. The error is what was expected and what was found.
     fn new(
         shape: Vec<usize>,

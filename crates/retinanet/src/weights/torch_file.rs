@@ -2,25 +2,18 @@
 
 use super::element;
 use super::error::{Fault, shown};
-use super::{pickle, state_dict};
-use candle_core::Tensor;
+use super::{Contents, check_growth, pickle, state_dict, texts};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-/// How many times the file's size its tensors may take as f32: bf16 counts twice, and tensors may share a storage.
-const MAX_GROWTH: u64 = 8;
-
-/// What small files may take beyond that, in bytes.
-const SLACK: u64 = 1 << 20;
-
 /// The end of the pickle's name in the archive.
 const PICKLE_SUFFIX: &str = "data.pkl";
 
 /// Reads the archive's state dict.
-pub(super) fn read(file: &File, file_len: u64) -> Result<BTreeMap<String, Tensor>, Fault> {
+pub(super) fn read(file: &File, file_len: u64) -> Result<Contents, Fault> {
     let mut archive = Archive::open(file, file_len)?;
     let root = archive.root()?;
     let pickle_name = format!("{root}{PICKLE_SUFFIX}");
@@ -30,15 +23,7 @@ pub(super) fn read(file: &File, file_len: u64) -> Result<BTreeMap<String, Tensor
     let storages = state_dict::storages(&values, &pickle_name)?;
 
     let lens = storages.iter().flat_map(|storage| &storage.views).map(|(_, view)| view.len as u64 * 4);
-    let total = lens.fold(0, u64::saturating_add);
-    let limit = file_len.saturating_mul(MAX_GROWTH).saturating_add(SLACK);
-    if total > limit {
-        return Err(Fault::malformed(
-            "tensors",
-            format!("at most {limit} bytes from a file of {file_len}"),
-            format!("{total}"),
-        ));
-    }
+    check_growth(lens.fold(0, u64::saturating_add), file_len)?;
 
     let mut tensors = BTreeMap::new();
     for storage in storages {
@@ -57,7 +42,7 @@ pub(super) fn read(file: &File, file_len: u64) -> Result<BTreeMap<String, Tensor
             tensors.insert((*name).to_owned(), element::tensor(name, view.gather(&values), &view.shape)?);
         }
     }
-    Ok(tensors)
+    Ok(Contents { tensors, integers: BTreeMap::new(), metadata: texts::of(&values) })
 }
 
 struct Archive<'f> {

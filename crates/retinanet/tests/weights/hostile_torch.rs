@@ -265,7 +265,7 @@ fn what_is_no_weight_file_is_named() {
         ("text", b"hello world", "begins with \"hello wo\""),
         ("page", b"<!DOCTYPE html><html>", "the download went wrong"),
         ("pointer", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        ("pickle", b"\x80\x02}q\x00.", "a bare pickle"),
+        ("pickle", b"\x80\x02}q\x00.", "a dict of no tensors with 0 entries"),
         (
             "older format",
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod architecture;
+mod array_files;
 mod comparison;
 mod hostile_safetensors;
 mod hostile_torch;

@@ -99,6 +99,12 @@ proptest! {
     }
 
     #[test]
+    fn pickles_of_arrays(changes in changes(), protocol in 2..=5) {
+        let path = format!("{}/tests/weights/pickles/protocol{protocol}.pkl", env!("CARGO_MANIFEST_DIR"));
+        check(&changed(&std::fs::read(path).expect("a fixture"), &changes))?;
+    }
+
+    #[test]
     fn arbitrary_operations(operations in prop::collection::vec(any::<u8>(), 0..200)) {
         check(&file_of(Pickle::new().raw(&operations).stop()))?;
     }

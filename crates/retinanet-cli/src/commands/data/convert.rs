@@ -1,6 +1,6 @@
 //! `retinanet data convert`: data sets in another format.
 
-use crate::args::ConvertArgs;
+use crate::args::DataConvertArgs;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, progress, table};
 use indicatif::ProgressBar;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// How many new names are printed before the rest is counted.
 const SHOWN: usize = 10;
 
-pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<Status> {
+pub(crate) fn run(args: &DataConvertArgs) -> anyhow::Result<Status> {
     let interrupt = Interrupt::listen("interrupted: nothing will be written")?;
     let mut conversion = Conversion::new(args.selection.request(&args.sources)?, args.to.format(), args.output.clone());
     conversion.splits.clone_from(&args.splits);
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<Status> {
     Ok(if converted.is_complete() { Status::Done } else { Status::DoneWithFailures })
 }
 
-fn print(args: &ConvertArgs, converted: &Converted) -> anyhow::Result<()> {
+fn print(args: &DataConvertArgs, converted: &Converted) -> anyhow::Result<()> {
     for split in &converted.splits {
         let name = if split.name.is_empty() { "all" } else { &split.name };
         let images = table::count(split.images, "image", "images");
@@ -61,7 +61,7 @@ fn print(args: &ConvertArgs, converted: &Converted) -> anyhow::Result<()> {
     crate::out!("{}: {}", args.to.format(), args.output.display())
 }
 
-fn print_json(args: &ConvertArgs, converted: &Converted) -> anyhow::Result<()> {
+fn print_json(args: &DataConvertArgs, converted: &Converted) -> anyhow::Result<()> {
     let splits = converted
         .splits
         .iter()

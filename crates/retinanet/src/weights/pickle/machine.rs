@@ -1,6 +1,7 @@
 //! The machine that carries out a pickle's operations: a stack, a memo, and the arena of values.
 
 use super::{Function, Halt, Id, MAX_OPEN, MAX_VALUES, Value};
+use crate::weights::element::Element;
 use crate::weights::error::shown;
 use std::collections::HashMap;
 
@@ -38,7 +39,9 @@ impl<'p> Machine<'p> {
                 b'1' => drop(self.pop_to_mark()?),
                 b'2' => self.push_again(self.top()?),
 
-                b'N' | 0x88 | 0x89 => self.push(Value::Other)?,
+                b'N' => self.push(Value::Other)?,
+                0x88 => self.push(Value::Bool(true))?,
+                0x89 => self.push(Value::Bool(false))?,
                 b'K' => self.integer::<1>(|b| i64::from(b[0]))?,
                 b'M' => self.integer(|b| i64::from(u16::from_le_bytes(b)))?,
                 b'J' => self.integer(|b| i64::from(i32::from_le_bytes(b)))?,
@@ -47,8 +50,11 @@ impl<'p> Machine<'p> {
                 b'X' => self.text(4)?,
                 0x8c => self.text(1)?,
                 0x8d => self.text(8)?,
-                b'B' => self.skip_bytes(4)?,
-                b'C' => self.skip_bytes(1)?,
+                b'T' => self.python2_text(4)?,
+                b'U' => self.python2_text(1)?,
+                b'B' => self.data(4)?,
+                b'C' => self.data(1)?,
+                0x8e | 0x96 => self.data(8)?,
 
                 b')' => self.push(Value::Tuple(Vec::new()))?,
                 0x85 => self.tuple(1)?,
@@ -101,7 +107,7 @@ impl<'p> Machine<'p> {
                 b'b' => self.set_state()?,
                 other => {
                     return Err(Halt::malformed(
-                        "an operation that torch.save writes",
+                        "an operation that torch.save or a pickle of arrays has",
                         format!("operation 0x{other:02x}"),
                     ));
                 }
@@ -221,9 +227,15 @@ impl<'p> Machine<'p> {
         self.push(Value::Other)
     }
 
-    fn skip_bytes(&mut self, width: usize) -> Result<(), Halt> {
-        self.counted(width)?;
-        self.push(Value::Other)
+    /// Python 2 has one type for texts and bytes.
+    fn python2_text(&mut self, width: usize) -> Result<(), Halt> {
+        let bytes = self.counted(width)?;
+        self.push(std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Text))
+    }
+
+    fn data(&mut self, width: usize) -> Result<(), Halt> {
+        let bytes = self.counted(width)?;
+        self.push(Value::Bytes(bytes))
     }
 
     fn tuple(&mut self, len: usize) -> Result<(), Halt> {
@@ -326,6 +338,8 @@ impl<'p> Machine<'p> {
             Function::OrderedDict if arguments.is_empty() => self.push(Value::Dict(Vec::new())),
             Function::OrderedDict => Err(Halt::malformed("an empty OrderedDict, filled later", "one with arguments")),
             Function::Inert => self.push(Value::Other),
+            Function::EmptyBytes if arguments.is_empty() => self.push(Value::Bytes(&[])),
+            Function::EmptyBytes => Err(Halt::malformed("no bytes at all", "a call with arguments")),
             Function::RebuildParameter => match arguments.first() {
                 Some(&data) if matches!(self.value(data), Value::Tensor { .. }) => {
                     self.push_again(data);
@@ -347,16 +361,86 @@ impl<'p> Machine<'p> {
                     Halt::malformed("a tensor's storage, offset, shape and strides", "something else")
                 })?)
             }
+            Function::ArrayShell => self.push(Value::EmptyArray),
+            Function::ArrayFromBuffer => {
+                let array = match arguments[..] {
+                    [data, dtype, shape, order] => match (self.value(dtype), self.value(order)) {
+                        (&Value::Dtype(element), Value::Text(order)) => {
+                            Some(Value::Array { element, shape, is_fortran: *order == "F", data })
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                self.push(
+                    array
+                        .ok_or_else(|| Halt::malformed("an array's bytes, type, shape and order", "something else"))?,
+                )
+            }
+            Function::Dtype => {
+                let element = arguments.first().and_then(|&code| match self.value(code) {
+                    Value::Text(code) => Some(Element::of_numpy(code)),
+                    _ => None,
+                });
+                self.push(Value::Dtype(element.ok_or_else(|| Halt::malformed("a type's code", "something else"))?))
+            }
+            Function::Encode => {
+                let bytes = match arguments[..] {
+                    [text, encoding] => match (self.value(text), self.value(encoding)) {
+                        (&Value::Text(text), Value::Text("latin1" | "latin-1")) => Some(Value::Latin1(text)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                self.push(bytes.ok_or_else(|| Halt::malformed("a text to be encoded as latin1", "something else"))?)
+            }
             Function::StorageOf(_) => Err(Halt::malformed("a storage as a file of the archive", "a call of its class")),
         }
     }
 
-    /// Attributes of an object, such as a state dict's `_metadata`: of no use for weights.
+    /// The contents of an array, the byte order of its type, or the attributes of an object, such as a state dict's
+    /// `_metadata`, which are of no use for weights.
     fn set_state(&mut self) -> Result<(), Halt> {
-        self.pop()?;
-        match self.value(self.top()?) {
+        let state = self.pop()?;
+        let object = self.top()?;
+        match self.value(object) {
             Value::Dict(_) | Value::Tensor { .. } | Value::Other => Ok(()),
+            Value::Dtype(_) => self.check_byte_order(state),
+            Value::EmptyArray => {
+                let array = self.array_state(state).ok_or_else(|| {
+                    Halt::malformed("an array's version, shape, type, order and bytes", "something else")
+                })?;
+                self.arena[object as usize] = array;
+                Ok(())
+            }
             _ => Err(Halt::malformed("an object to give attributes to", "another value")),
+        }
+    }
+
+    /// `(version, byte order, ...)`, of a type.
+    fn check_byte_order(&self, state: Id) -> Result<(), Halt> {
+        let order = match self.value(state) {
+            Value::Tuple(items) => items.get(1).map(|&order| self.value(order)),
+            _ => None,
+        };
+        match order {
+            Some(Value::Text("<" | "|")) => Ok(()),
+            Some(Value::Text(order)) => {
+                Err(Halt::malformed("elements in little endian", format!("order {}", shown(order))))
+            }
+            _ => Err(Halt::malformed("the byte order of a type", "something else")),
+        }
+    }
+
+    /// `(version, shape, type, whether columns come first, bytes)`; arrays of objects have a list for their bytes.
+    fn array_state(&self, state: Id) -> Option<Value<'p>> {
+        let Value::Tuple(items) = self.value(state) else { return None };
+        let [_version, shape, dtype, is_fortran, data] = items[..] else { return None };
+        match (self.value(dtype), self.value(is_fortran)) {
+            (&Value::Dtype(element), &Value::Bool(is_fortran)) => {
+                Some(Value::Array { element, shape, is_fortran, data })
+            }
+            _ => None,
         }
     }
 }
