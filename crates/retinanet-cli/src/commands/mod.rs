@@ -3,8 +3,8 @@
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod completions;
-pub(crate) mod data;
 pub(crate) mod convert;
+pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod eval;

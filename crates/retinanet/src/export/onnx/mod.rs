@@ -11,6 +11,7 @@ mod metadata;
 use crate::config::ConfigError;
 use crate::detector::Detector;
 use crate::error::{Error, Result};
+use crate::postprocess::Borders;
 use detections::Level;
 use retinanet_anchors::Pyramid;
 use retinanet_head::HeadOutput;
@@ -110,7 +111,7 @@ impl Detector {
     /// The content of the file that [`Self::export_onnx`] writes.
     ///
     /// # Errors
-    /// The post-processing keeps no detections.
+    /// The post-processing keeps no detections, or clips them in another order than torchvision's.
     pub fn to_onnx(&self, options: &OnnxOptions) -> Result<ModelProto> {
         if options.with_nms {
             self.check_post_processing()?;
@@ -144,6 +145,13 @@ impl Detector {
                 let (field, expected) = (format!("post_processing.{field}"), "at least 1, with detections".to_owned());
                 return Err(ConfigError::Value { field, expected, found: found.to_string() }.into());
             }
+        }
+        if post.borders != Borders::Torchvision {
+            let field = "post_processing.borders".to_owned();
+            let expected = "torchvision, with detections (raw outputs go with any)".to_owned();
+            return Err(
+                ConfigError::Value { field, expected, found: format!("{:?}", post.borders).to_lowercase() }.into()
+            );
         }
         Ok(())
     }
