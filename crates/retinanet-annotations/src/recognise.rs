@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::coco::folder::{CocoFolder, is_json};
 use crate::csv::CsvFolder;
-use crate::file::{folders, has_extension, list, name_of};
+use crate::file::{first_bytes, folders, has_extension, list, name_of, refuse_utf16};
 use crate::open_images::{OpenImagesFolder, is_csv};
 use crate::voc::VocFolder;
 use crate::yolo::YoloFolder;
@@ -120,6 +120,7 @@ fn recognise_file(path: &Path) -> Result<Found, AnnotationError> {
     } else if has_extension(path, "yaml") || has_extension(path, "yml") {
         Ok(Found::Yolo(YoloFolder::file(path)?))
     } else if is_csv(path) {
+        refuse_utf16(path, &first_bytes(path))?;
         let table =
             OpenImagesFolder::file(path).map(Found::OpenImages).or_else(|| CsvFolder::file(path).map(Found::Csv));
         let expected =

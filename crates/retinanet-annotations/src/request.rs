@@ -125,7 +125,8 @@ impl DataRequest {
             }
         }
         let mut set = joined.unwrap_or_default();
-        if !set.classes.is_empty() {
+        // A split that no set has is an error of its own.
+        if !set.classes.is_empty() || !set.images.is_empty() {
             self.classes.apply(&mut set)?;
         }
         Ok(set)

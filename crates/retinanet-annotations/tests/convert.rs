@@ -164,7 +164,7 @@ fn write(format: Format, mut splits: Vec<(String, AnnotationSet)>, folder: &Path
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 50, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, max_shrink_iters: 8, ..ProptestConfig::default() })]
 
     #[test]
     fn every_pair_of_formats_gives_back_what_both_hold(splits in splits()) {

@@ -1,18 +1,20 @@
 //! Real data sets with their quirks, where they lie beside the workspace.
 
+mod round_trip;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use retinanet_anchors::ImageSize;
-use retinanet_annotations::{AnnotatedImage, AnnotationSet, Effect, ImageSizeProbe, read};
+use retinanet_annotations::{AnnotatedImage, AnnotationSet, DataRequest, Effect, Format, ImageSizeProbe, read};
 
 const NO_PROBE: &ImageSizeProbe = &|_| Err("not asked".to_owned());
 
-/// The folder, or a printed line and none.
+/// The folder or file, or a printed line and none.
 fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
-    let found = path.is_dir();
+    let found = path.exists();
     if !found {
         println!("skipped: no {}", path.display());
     }
@@ -111,4 +113,52 @@ fn coco_as_yolo() {
         assert_eq!(found_nothing, unpaired, "{split}: {:?}", set.problems);
     }
     assert!(boxes > 1800, "{boxes}");
+}
+
+#[test]
+fn bccd_as_a_table() {
+    let Some(path) = shared("bccd/test.csv") else { return };
+    let set = read(&path, None, NO_PROBE).unwrap();
+    let names: Vec<&str> = set.classes.iter().map(|class| class.name.as_str()).collect();
+    assert_eq!((set.images.len(), names), (364, vec!["Platelets", "RBC", "WBC"]));
+    assert!(all_there(&set));
+    // The same boxes as in the XML files, whose corners count from 1 and include the last pixel.
+    let xml = read(&shared("bccd").unwrap(), None, NO_PROBE).unwrap();
+    assert_eq!((set.num_annotations(), set.num_dropped_boxes()), (xml.num_annotations(), xml.num_dropped_boxes()));
+    let image =
+        |set: &AnnotationSet| set.images.iter().find(|i| i.file_name == "BloodImage_00000.jpg").unwrap().clone();
+    let [x, y, width, height] = image(&xml).annotations[0].xywh;
+    assert_eq!(image(&set).annotations[0].xywh, [x + 1.0, y + 1.0, width - 1.0, height - 1.0]);
+}
+
+#[test]
+fn several_sets_are_one() {
+    let (Some(bccd), Some(aquarium)) = (shared("bccd"), shared("aquarium")) else { return };
+    let request = DataRequest::new([&bccd, &aquarium, &bccd]);
+    let set = request.read(Some("val"), &jpeg_size).unwrap();
+    assert_eq!((set.classes.len(), set.images.len()), (10, 87 + 127 + 87));
+    let found_again = set.problems.kinds().iter().find(|kind| kind.kind == "file is in two sets").unwrap();
+    assert_eq!(found_again.count, 87);
+    let mut ids: Vec<i64> = set.images.iter().map(|image| image.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), set.images.len());
+}
+
+#[test]
+fn every_set_goes_into_every_format_and_back() {
+    let sets = [
+        ("bccd", Format::Voc),
+        ("bccd/test.csv", Format::Csv),
+        ("aquarium", Format::Yolo),
+        ("coco128x2", Format::Coco),
+        ("coco128x2/object_detection/config.yaml", Format::Yolo),
+    ];
+    for (name, format) in sets {
+        let Some(path) = shared(name) else { continue };
+        for to in Format::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            round_trip::check(&path, to, format, folder.path(), &jpeg_size);
+        }
+    }
 }

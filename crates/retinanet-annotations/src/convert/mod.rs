@@ -58,9 +58,15 @@ pub(crate) fn relative(annotation: &Annotation, size: Option<ImageSize>) -> Opti
     Some([x / width, y / height, (x + w) / width, (y + h) / height])
 }
 
+/// Writes one of the files of many images. Each is plainly written: the folder as a whole appears when all are there.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), AnnotationError> {
+    std::fs::write(path, text).map_err(|source| AnnotationError::Io { path: path.to_owned(), source })
+}
+
 impl Format {
-    /// Writes the annotation files of a set's splits into a folder, each whole or not at all, and tells what the format
-    /// could not hold. The image files belong where the format has them; [`Conversion`] brings them there.
+    /// Writes the annotation files of a set's splits into a folder, and tells what the format could not hold.
+    ///
+    /// [`Conversion`] does it for a folder that is whole or not there, and brings the image files to their places.
     ///
     /// A split without a name is the whole of a set that is not divided. Images are called by the bare names of their
     /// files, with a number behind them where two are the same. Classes are joined by name over the splits.

@@ -165,13 +165,14 @@ impl OpenImagesFolder {
     }
 }
 
-/// The usual split that a file's name has among its words, else the name.
+/// The usual split that a file's name has among its words, else the name without what all such files are called.
 fn split_name(table: &Path) -> String {
     let stem = stem_of(table);
     let usual = ["train", "validation", "val", "test"]
         .into_iter()
         .find(|name| split::words(&stem).any(|word| split::is_same(word, name)));
-    usual.map_or(stem, str::to_owned)
+    let own = ["-annotations-bbox", "-images"].into_iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(&stem);
+    usual.unwrap_or(own).to_owned()
 }
 
 /// One split while it is read.

@@ -124,10 +124,12 @@ struct XmlFiles {
 /// Whether the first XML file in a folder is of this format; other tools write XML, too.
 fn holds_annotations(folder: &Path) -> bool {
     let tag = b"<annotation";
-    with_extension(folder, "xml")
-        .iter()
-        .take(8)
-        .any(|path| first_bytes(path).windows(tag.len()).any(|window| window == tag))
+    with_extension(folder, "xml").iter().take(8).any(|path| {
+        let mut bytes = first_bytes(path);
+        // UTF-16 is refused with its name where it is read.
+        bytes.retain(|&byte| byte != 0);
+        bytes.windows(tag.len()).any(|window| window == tag)
+    })
 }
 
 /// The lists in `ImageSets/Main`, or in `ImageSets` itself.

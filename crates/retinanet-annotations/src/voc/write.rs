@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::convert::{NamedSplit, image_folder};
+use crate::convert::{NamedSplit, image_folder, write_text};
 use crate::file::stem_of;
-use crate::{AnnotatedImage, AnnotationError, Class, Format, write_atomically};
+use crate::{AnnotatedImage, AnnotationError, Class, Format};
 
 /// Writes a file for each image, and a list of names for each split.
 pub(crate) fn write(root: &Path, classes: &[Class], splits: &[NamedSplit]) -> Result<(), AnnotationError> {
@@ -34,11 +34,6 @@ pub(crate) fn write(root: &Path, classes: &[Class], splits: &[NamedSplit]) -> Re
         }
     }
     Ok(())
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), AnnotationError> {
-    let written = write_atomically(path, |output| output.write_all(text.as_bytes()));
-    written.map_err(|source| AnnotationError::Io { path: path.to_owned(), source })
 }
 
 fn xml(folder: &str, image: &AnnotatedImage, classes: &[Class]) -> String {

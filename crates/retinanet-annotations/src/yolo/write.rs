@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::corners;
-use crate::convert::{NamedSplit, image_folder, relative};
+use crate::convert::{NamedSplit, image_folder, relative, write_text};
 use crate::file::stem_of;
-use crate::{AnnotatedImage, Annotation, AnnotationError, Class, Format, Outline, write_atomically};
+use crate::{AnnotatedImage, Annotation, AnnotationError, Class, Format, Outline};
 
 /// Writes `data.yaml` and a label file for each image.
 pub(crate) fn write(root: &Path, classes: &[Class], splits: &[NamedSplit]) -> Result<(), AnnotationError> {
@@ -24,11 +24,6 @@ pub(crate) fn write(root: &Path, classes: &[Class], splits: &[NamedSplit]) -> Re
         }
     }
     Ok(())
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), AnnotationError> {
-    let written = write_atomically(path, |output| output.write_all(text.as_bytes()));
-    written.map_err(|source| AnnotationError::Io { path: path.to_owned(), source })
 }
 
 /// Without `path`, whose meaning differs between tools: the folders are relative to the file.

@@ -14,6 +14,8 @@ pub(crate) fn read_all(path: &Path, probe: &ImageSizeProbe) -> BTreeMap<String, 
     let mut request = DataRequest::new([path]);
     request.details = true;
     let mut names = request.splits().unwrap();
+    // Both together are no split of their own.
+    names.retain(|name| name != "trainval");
     if names.is_empty() {
         names.push(String::new());
     }
