@@ -54,11 +54,11 @@ impl Command {
         }
     }
 
-    /// Whether the command trains a network.
+    /// Whether the command trains a network, or loads images as a training does.
     pub(crate) fn trains(&self) -> bool {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
-            Self::Bench(args) => args.mode == BenchMode::Train,
+            Self::Bench(args) => matches!(args.mode, BenchMode::Train | BenchMode::Data),
             Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
         }
     }

@@ -3,7 +3,7 @@
 use crate::args::DemoArgs;
 use crate::commands::train::watch;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, pictures, table};
+use crate::{Status, pictures, table};
 use anyhow::Context;
 use retinanet::{Config, InferenceOptions, InitialWeights, Training, evaluate, start};
 use retinanet_anchors::ImageSize;
