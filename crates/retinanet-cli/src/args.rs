@@ -81,11 +81,11 @@ impl Command {
         }
     }
 
-    /// Whether the command trains a network.
+    /// Whether the command trains a network, or loads images as a training does.
     pub(crate) fn trains(&self) -> bool {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
-            Self::Bench(args) => args.mode == BenchMode::Train,
+            Self::Bench(args) => matches!(args.mode, BenchMode::Train | BenchMode::Data),
             _ => false,
         }
     }

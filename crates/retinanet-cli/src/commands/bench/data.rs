@@ -27,7 +27,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     for epoch_idx in 0..args.epochs {
         let mut epoch = loader.epoch(epoch_idx);
         let mut failed: Vec<String> = Vec::new();
-        while let Some(loaded) = epoch.next() {
+        for loaded in epoch.by_ref() {
             failed.extend(loaded.failures.iter().map(ToString::to_string));
         }
         failed.extend(epoch.take_failures().iter().map(ToString::to_string));
