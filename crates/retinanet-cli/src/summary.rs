@@ -30,20 +30,26 @@ fn course(run: &Run) -> String {
     items.extend(run.metrics.images_per_second().map(|rate| format!("{} images/s", Unit::PerSecond.text(rate))));
     let memory = run.metrics.peak_memory_bytes();
     items.extend(memory.map(|bytes| format!("{} at most", Unit::Bytes.text(bytes as f64))));
+    match images(run) {
+        Some(images) => format!("{}\n{images}", items.join(", ")),
+        None => items.join(", "),
+    }
+}
+
+/// Where the time went that images took, once an epoch is done.
+fn images(run: &Run) -> Option<String> {
+    let waited = Unit::Share.text(run.metrics.waited()?);
     let loading = run.metrics.loading();
     let [decoding, augmenting, preparing] =
         [loading.decoding_seconds, loading.augmenting_seconds, loading.preparing_seconds]
             .map(|s| Unit::Seconds.text(s));
-    let asked = loading.cache_hits + loading.cache_misses;
-    let cached = match asked {
+    let cached = match loading.cache_hits + loading.cache_misses {
         0 => String::new(),
-        _ => format!(", {} from memory", Unit::Share.text(loading.cache_hits as f64 / asked as f64)),
+        asked => format!(", {} from memory", Unit::Share.text(loading.cache_hits as f64 / asked as f64)),
     };
-    let waited = run.metrics.waited().map_or_else(|| "-".to_owned(), |share| Unit::Share.text(share));
-    format!(
-        "{}\nimages: decoding {decoding}, augmenting {augmenting}, resizing {preparing}{cached}; {waited} of the training waited for them",
-        items.join(", ")
-    )
+    Some(format!(
+        "images: decoding {decoding}, augmenting {augmenting}, resizing {preparing}{cached}; {waited} of the training waited for them"
+    ))
 }
 
 /// The best and the last epoch, where there is one.
@@ -80,24 +86,25 @@ fn classes(classes: &[ClassMetrics]) -> String {
 
 /// The files that are there, each with what it is.
 fn files(folder: &RunFolder) -> String {
-    let events = folder.events().pop();
-    let known: [(PathBuf, &str); 9] = [
+    let known = [
         (folder.report(), "all of it on one page"),
-        (folder.best(), "the model of the best epoch, with its configuration and classes"),
+        (folder.best(), "the model of the best epoch"),
         (folder.last(), "the model after the last step"),
         (folder.curves(), "losses, scores, learning rate"),
-        (folder.first_batch(), "what was learned from first, with its anchors"),
-        (folder.detections(), "ground truth beside what it finds"),
+        (folder.first_batch(), "what was learned from first"),
+        (folder.detections(), "ground truth beside what is found"),
         (folder.config(), "the configuration"),
         (folder.record(), "data, machine, how it ended"),
         (folder.metrics(), "the numbers over time"),
     ];
-    let there = known.into_iter().filter(|(path, _)| path.is_file());
-    let there: Vec<(PathBuf, &str)> = there.chain(events.map(|path| (path, "for TensorBoard"))).collect();
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let width = there.iter().map(|(path, _)| name(path).chars().count()).max().unwrap_or(0);
-    let lines = there.iter().map(|(path, what)| format!("  {:<width$}  {what}", name(path)));
-    let lines: Vec<String> = lines.collect();
+    let there = known.iter().filter(|(path, _)| path.is_file());
+    let mut there: Vec<(String, &str)> = there.map(|(path, what)| (name(path), *what)).collect();
+    if !folder.events().is_empty() {
+        there.push(("events.out.tfevents.*".to_owned(), "for TensorBoard"));
+    }
+    let width = there.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = there.iter().map(|(name, what)| format!("  {name:<width$}  {what}")).collect();
     format!("written to {}:\n{}", folder.path().display(), lines.join("\n"))
 }
 

@@ -3,6 +3,7 @@
 use crate::args::RunArgs;
 use crate::interrupt::Interrupt;
 use crate::progress::{Mode, TrainingProgress};
+use crate::table;
 use retinanet::run::{Existing, RunDescription, RunFolder, RunRecorder};
 use retinanet::{Event, Model, Outcome, TrainConfig, Training};
 
@@ -60,6 +61,9 @@ fn first_line(images: usize, config: &TrainConfig, steps_per_epoch: usize, learn
         format!(" ({} at batch {}, scaled)", config.learning_rate, config.reference_batch)
     };
     format!(
-        "training: {images} images, {epochs} epochs of {steps_per_epoch} steps, batch {batch}, learning rate {learning_rate}{scaled}"
+        "training: {}, {} of {}, batch {batch}, learning rate {learning_rate}{scaled}",
+        table::count(images, "image", "images"),
+        table::count(*epochs, "epoch", "epochs"),
+        table::count(steps_per_epoch, "step", "steps")
     )
 }

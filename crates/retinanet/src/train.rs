@@ -174,8 +174,14 @@ impl Training {
         let folder = RunFolder::new(&self.output);
 
         let train = &self.config.train;
-        let order =
-            LoaderConfig { batch: train.batch, seed: train.seed, workers: self.workers, ..LoaderConfig::default() };
+        // Each epoch in an order of its own: batches of neighbours, the same in every epoch, would be learned as such.
+        let order = LoaderConfig {
+            batch: train.batch,
+            shuffle: true,
+            seed: train.seed,
+            workers: self.workers,
+            ..LoaderConfig::default()
+        };
         let loader =
             Loader::new(Arc::clone(&self.train), self.config.preprocessing, train.augmentation.clone(), order)?;
         let steps_per_epoch = loader.num_batches();

@@ -3,11 +3,11 @@
 mod squares;
 
 use retinanet::{Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start};
-use retinanet_annotations::Class;
-use retinanet_data::Dataset;
+use retinanet_annotations::{AnnotationSet, Class};
+use retinanet_data::{Dataset, Sample, SampleError};
 use squares::{Squares, tiny};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn training(config: Config, train: Squares, output: &std::path::Path) -> Training {
     Training { config, train: Arc::new(train), validation: None, output: output.to_owned(), workers: 1 }
@@ -61,6 +61,48 @@ fn images_with_no_boxes_train_and_equal_seeds_give_equal_weights() -> Result<(),
     assert!(first.iter().all(|w| w.is_finite()));
     assert_eq!(first, run(1, 3)?);
     assert_ne!(first, run(2, 1)?);
+    Ok(())
+}
+
+/// Writes down in which order samples are asked for.
+struct Watched {
+    squares: Squares,
+    order: Mutex<Vec<usize>>,
+}
+
+impl Dataset for Watched {
+    fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        self.order.lock().expect("no thread panics").push(index);
+        self.squares.sample(index)
+    }
+
+    fn annotations(&self) -> &AnnotationSet {
+        self.squares.annotations()
+    }
+}
+
+#[test]
+fn each_epoch_has_an_order_of_its_own_that_the_seed_decides() -> Result<(), Box<dyn std::error::Error>> {
+    let order = |seed: u64| -> Result<Vec<usize>, retinanet::Error> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = tiny(&["train.epochs=3", &format!("train.seed={seed}")]);
+        let watched = Arc::new(Watched { squares: Squares::new(&[&[] as &[_]; 8]), order: Mutex::default() });
+        let model = start(&config, watched.classes(), &InitialWeights::New)?.model;
+        let train: Arc<dyn Dataset> = watched.clone();
+        let training = Training { config, train, validation: None, output: folder.path().to_owned(), workers: 1 };
+        training.run(model, &mut |_| ControlFlow::Continue(()))?;
+        Ok(std::mem::take(&mut *watched.order.lock().expect("no thread panics")))
+    };
+    let first = order(1)?;
+    let epochs: Vec<&[usize]> = first.chunks(8).collect();
+    for epoch in &epochs {
+        let mut sorted = epoch.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+    assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2] && epochs[0] != [0, 1, 2, 3, 4, 5, 6, 7], "{epochs:?}");
+    assert_eq!(first, order(1)?);
+    assert_ne!(first, order(2)?);
     Ok(())
 }
 

@@ -71,12 +71,14 @@ fn outcome(run: &Run) -> Section {
         facts.push("peak memory", Unit::Bytes.text(bytes as f64));
     }
     section.push(facts);
-    section.push(loading(&run.metrics.loading()));
     let advice = advice(run);
     if advice.is_empty() {
         section.push("Nothing stands out.");
     } else {
         section.push(Section::new("What stands out").with(Block::List(advice)));
+    }
+    if !run.metrics.epochs.is_empty() {
+        section.push(loading(&run.metrics.loading()));
     }
     section
 }

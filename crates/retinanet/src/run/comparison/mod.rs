@@ -174,7 +174,7 @@ fn results(runs: &[Run]) -> Vec<Quantity> {
         quantity("last class loss", Unit::Loss, &|run| last(run, &|epoch| epoch.class_loss)),
         quantity("last box loss", Unit::Loss, &|run| last(run, &|epoch| epoch.box_loss)),
         quantity("epochs", Unit::Count, &|run| last(run, &|epoch| epoch.epoch as f64)),
-        quantity("steps", Unit::Count, &|run| last(run, &|epoch| epoch.step as f64)),
+        quantity("steps", Unit::Count, &|run| run.metrics.steps.last().map(|step| step.step as f64)),
         quantity("time", Unit::Seconds, &|run| run.duration().map(|duration| duration.as_secs_f64())),
         quantity("images/s", Unit::PerSecond, &|run| run.metrics.images_per_second()),
         quantity("waiting for images", Unit::Share, &|run| run.metrics.waited()),
