@@ -48,7 +48,7 @@ pub(crate) struct ErrorEntry {
 
 pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     let model = args.model.as_deref().context(
-        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or torchvision's RetinaNet weights (.pth), found none; `retinanet demo` trains a small one",
+        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or RetinaNet weights of torchvision, Detectron2 or MMDetection (.pth, .pkl), found none; `retinanet demo` trains a small one",
     )?;
     let mut detector = load(model)?;
     configure(&mut detector, args)?;
