@@ -352,6 +352,15 @@ fn what_older_files_of_detectron2_say_is_used() {
 
     let error = load(&[anchors(32.0)]).expect_err("anchors of another size").to_string();
     assert!(error.contains("anchor_generator.cell_anchors.1: expected 9 anchors of 64 pixels"), "{error}");
+    // Norms without statistics are Caffe's, all of them or none.
+    let mut parameters = golden.parameters();
+    parameters.remove("backbone.bottom_up.res2.0.conv1.norm.running_var");
+    weights::write_torch(&path, &parameters).expect("a file");
+    let error = Detector::load(&path).expect_err("a tensor too few").to_string();
+    assert!(error.contains("1 missing") && error.contains("backbone.body.layer1.0.bn1.running_var"), "{error}");
+    parameters.retain(|name, _| !name.contains(".running_"));
+    weights::write_torch(&path, &parameters).expect("a file");
+    assert_eq!(Detector::load(&path).expect("a detector").config, plain.config);
     let error = load(&[("roi_heads.mask.weight", vec![0.0], vec![1])]).expect_err("a tensor too many").to_string();
     assert!(error.contains("1 unexpected") && error.contains("roi_heads.mask.weight"), "{error}");
 }

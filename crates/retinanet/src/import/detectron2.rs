@@ -37,8 +37,12 @@ pub(super) fn foundation(mut tensors: BTreeMap<String, Tensor>, naming: Naming) 
     conventions.foundation(tensors)
 }
 
-/// Gives the norms that have scale and shift alone the statistics of nothing.
+/// Gives norms the statistics of nothing where all of them have scale and shift alone. Where some have statistics, those of the
+/// others are missing.
 fn complete_norms(tensors: &mut BTreeMap<String, Tensor>, variance: f32) -> Result<()> {
+    if tensors.keys().any(|name| name.ends_with(".running_mean") || name.ends_with(".running_var")) {
+        return Ok(());
+    }
     let is_norm =
         |name: &str| name.starts_with("backbone.body.") && (name.contains(".bn") || name.contains(".downsample.1."));
     let scales: Vec<(String, usize)> = tensors
@@ -47,14 +51,10 @@ fn complete_norms(tensors: &mut BTreeMap<String, Tensor>, variance: f32) -> Resu
         .filter(|(norm, _)| is_norm(&format!("{norm}.")))
         .map(|(norm, tensor)| (norm.to_owned(), tensor.elem_count()))
         .collect();
-    // A group norm has no statistics at all, and its network no norm that has: one scale and shift per channel cannot be told
-    // from it, so that Detectron2's default decides.
+    // Group norms have no statistics either, and cannot be told from these; Detectron2's default decides.
     for (norm, channels) in scales {
         for (leaf, value) in [("running_mean", 0.0), ("running_var", variance)] {
-            let name = format!("{norm}.{leaf}");
-            if !tensors.contains_key(&name) {
-                tensors.insert(name, Tensor::full(value, channels, &Device::Cpu)?);
-            }
+            tensors.insert(format!("{norm}.{leaf}"), Tensor::full(value, channels, &Device::Cpu)?);
         }
     }
     Ok(())

@@ -29,7 +29,7 @@ const PICTURE_THRESHOLD: f32 = 0.3;
 
 pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     let model = args.model.as_deref().context(
-        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or torchvision's RetinaNet weights (.pth), found none; `retinanet demo` trains a small one",
+        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or RetinaNet weights of torchvision, Detectron2 or MMDetection (.pth, .pkl), found none; `retinanet demo` trains a small one",
     )?;
     ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
     let format = results::format(args)?;
