@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retinanet-annotations", &["retinanet-anchors"]),
     ("retinanet-focal", &["retinanet-anchors"]),
     ("retinanet-ops", &["retinanet-anchors"]),
+    ("retinanet-zoo", &[]),
     // L1
     ("retinanet-backbone", &["retinanet-anchors", "retinanet-ops"]),
     ("retinanet-head", &["retinanet-anchors", "retinanet-ops"]),
@@ -48,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "retinanet-data",
             "retinanet-draw",
             "retinanet-eval",
+            "retinanet-zoo",
         ],
     ),
 ];
@@ -65,11 +67,15 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     ("clap", &["retinanet-cli"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("etcetera", &["retinanet-cli"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
+    ("md-5", &["retinanet-zoo"]),
     ("roxmltree", &["retinanet-annotations"]),
     ("safetensors", &["retinanet"]),
     ("serde-saphyr", &["retinanet-annotations"]),
+    ("strsim", &["retinanet-zoo"]),
+    ("ureq", &["retinanet-zoo"]),
     ("zip", &["retinanet"]),
 ];
 
