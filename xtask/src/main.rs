@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod date;
+mod dist;
 mod machine;
 mod peers;
 mod readme;
@@ -36,6 +37,8 @@ enum Command {
     Readme,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
+    /// Build the program as one static file, with manual pages and completions, in `target/dist/`.
+    Dist,
     /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
     Sanitize(sanitize::Arguments),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Dist => dist::run(&workspace),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
     };
     match outcome {

@@ -1,9 +1,13 @@
 //! The arguments of every command.
 
 mod bench;
+mod completions;
+mod detect;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use completions::{CompletionsArgs, ManualArgs};
+pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,7 +24,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Find objects in images: annotated pictures, or JSON
+    /// Find objects in images: annotated pictures, crops, JSON, COCO, CSV, YOLO
     Detect(DetectArgs),
     /// Train a detector on a data set (COCO, VOC or YOLO)
     Train(TrainArgs),
@@ -36,6 +40,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Time the network, detection or a training step, and report memory
     Bench(BenchArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages, one a command
+    Manual(ManualArgs),
 }
 
 impl Command {
@@ -48,7 +56,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Score(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
         }
     }
 
@@ -57,7 +65,7 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            _ => false,
         }
     }
 }
@@ -120,41 +128,6 @@ impl Inference {
         // The threads are those of the process, set at its start.
         InferenceOptions { precision, ..InferenceOptions::default() }
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DetectArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
-    #[arg(long, value_name = "FILE|NAME")]
-    pub(crate) model: Option<String>,
-    /// Lowest score to report; .05 in JSON and .3 on pictures if not given
-    #[arg(long, value_name = "X")]
-    pub(crate) score_threshold: Option<f32>,
-    /// Most detections an image; the model's own limit if not given
-    #[arg(long, value_name = "N")]
-    pub(crate) max_detections: Option<usize>,
-    /// Shorter side that images are resized to, in pixels; the model's own if not given
-    #[arg(long, value_name = "N")]
-    pub(crate) min_size: Option<usize>,
-    /// Limit of the longer side, in pixels; the model's own if not given
-    #[arg(long, value_name = "N")]
-    pub(crate) max_size: Option<usize>,
-    #[command(flatten)]
-    pub(crate) engine: Engine,
-    #[command(flatten)]
-    pub(crate) inference: Inference,
-    /// Folder for the annotated pictures
-    #[arg(long, value_name = "DIR", default_value = "detections")]
-    pub(crate) output: PathBuf,
-    /// Draw no pictures
-    #[arg(long)]
-    pub(crate) no_pictures: bool,
-    /// Print one JSON document instead of a line an image
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Images, or folders of images
-    #[arg(value_name = "IMAGE|DIR", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod data;
+mod inputs;
 mod interrupt;
 mod pictures;
 mod progress;
@@ -105,6 +106,8 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
+        Command::Completions(args) => commands::completions::completions(&args),
+        Command::Manual(args) => commands::completions::manual(&args),
     })
 }
 

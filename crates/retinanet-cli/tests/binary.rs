@@ -1,9 +1,11 @@
 //! The binary as scripts see it: exit codes, standard output, standard error.
 
 mod run;
+mod window;
 
 use run::{check, path};
 use std::path::Path;
+use window::bmp_with_window;
 
 #[test]
 fn what_cannot_run_says_what_to_do() {
@@ -23,23 +25,7 @@ fn what_cannot_run_says_what_to_do() {
 fn write_data(folder: &Path) {
     std::fs::create_dir_all(folder.join("images")).expect("a folder");
     std::fs::create_dir_all(folder.join("annotations")).expect("a folder");
-    let mut pixels = vec![90u8; 64 * 64 * 3];
-    for row in 10..40 {
-        pixels[(row * 64 + 12) * 3..(row * 64 + 44) * 3].fill(250);
-    }
-    let header = |n: u32| n.to_le_bytes();
-    // An uncompressed BMP: a file header, an info header, rows of BGR from the bottom.
-    let mut bmp = Vec::new();
-    bmp.extend(b"BM");
-    bmp.extend(header(54 + 64 * 64 * 3));
-    bmp.extend(header(0));
-    bmp.extend(header(54));
-    bmp.extend(header(40));
-    bmp.extend(header(64));
-    bmp.extend((-64i32).to_le_bytes());
-    bmp.extend([1, 0, 24, 0]);
-    bmp.extend([0; 24]);
-    bmp.extend(&pixels);
+    let bmp = bmp_with_window();
     for name in ["a.bmp", "b.bmp", "none.bmp"] {
         std::fs::write(folder.join("images").join(name), &bmp).expect("an image");
     }

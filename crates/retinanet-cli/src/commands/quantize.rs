@@ -1,7 +1,7 @@
 //! `retinanet quantize`: a model whose layers run in 8 bits, calibrated on images.
 
 use crate::args::QuantizeArgs;
-use crate::commands::detect::list_inputs;
+use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, progress, table};
 use anyhow::Context;
@@ -119,8 +119,7 @@ fn open(args: &QuantizeArgs) -> anyhow::Result<(Source, Vec<String>, usize)> {
         let dropped = data::num_dropped_images(&dataset);
         return Ok((Source::Split(Box::new(dataset)), Vec::new(), dropped));
     }
-    let (paths, errors) = list_inputs(&args.images);
-    let errors = errors.into_iter().map(|error| error.error).collect::<Vec<_>>();
+    let (paths, errors) = inputs::partition(inputs::expand(&args.images, false));
     anyhow::ensure!(!paths.is_empty(), "--images: expected images to calibrate on, found none: {}", errors.join("; "));
     Ok((Source::Files(paths), errors, 0))
 }

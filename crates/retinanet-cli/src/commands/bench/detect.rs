@@ -6,7 +6,7 @@ use super::random::picture;
 use super::subject::Subject;
 use super::{Measured, add_layers, candidates, dump, precision};
 use crate::args::BenchArgs;
-use crate::commands::detect::list_inputs;
+use crate::inputs;
 use retinanet::{DetectionPlan, InferenceOptions};
 use retinanet_anchors::Detection;
 use retinanet_data::{DecodeLimits, Image, decode_file};
@@ -80,8 +80,7 @@ fn detect(
 
 /// The images that can be read, and what was wrong with the others.
 fn decode(args: &BenchArgs) -> (Vec<Image>, Vec<String>) {
-    let (paths, errors) = list_inputs(&args.images);
-    let mut failures: Vec<String> = errors.into_iter().map(|error| error.error).collect();
+    let (paths, mut failures) = inputs::partition(inputs::expand(&args.images, false));
     let mut images = Vec::with_capacity(paths.len());
     for path in paths {
         match decode_file(&path, &DecodeLimits::default()) {
