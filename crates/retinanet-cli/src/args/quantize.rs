@@ -1,14 +1,16 @@
 //! The arguments of `retinanet quantize`.
 
-use super::Engine;
+use super::{Engine, ZooArgs};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint of `retinanet train`, torchvision's RetinaNet weights, or a name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Images to calibrate on, or folders of images: some that the model was trained on
     #[arg(long, value_name = "IMAGE|DIR", num_args = 1.., required_unless_present = "data", conflicts_with = "data")]
     pub(crate) images: Vec<PathBuf>,

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod models;
 pub(crate) mod quantize;
 pub(crate) mod score;
 pub(crate) mod train;

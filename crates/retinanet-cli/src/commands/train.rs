@@ -2,6 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, data, pictures, progress, table};
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -9,6 +10,7 @@ use retinanet::{Config, Event, InferenceOptions, InitialWeights, Outcome, Step, 
 use retinanet_anchors::ImageSize;
 use retinanet_draw::{Plot, Series, line_plot};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,17 +19,14 @@ const WORKERS: usize = 2;
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
+    let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+    let Some(weights) = initial_weights(args, &interrupt)? else { return Ok(Status::DoneWithFailures) };
+    interrupt.announce("interrupted: finishing this step and saving; once more to stop at once");
     data::make_folder(&args.output)?;
-    let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let train = data::cached(data::open(&args.data, &args.split)?);
     let validation = match &args.val_split {
         Some(split) => Some(data::cached(data::open(&args.data, split)?)),
         None => None,
-    };
-    let weights = match (&args.weights, &args.backbone_weights) {
-        (Some(path), _) => InitialWeights::Detector(path.clone()),
-        (None, Some(path)) => InitialWeights::Backbone(path.clone()),
-        (None, None) => InitialWeights::New,
     };
     let start = start(&config, train.classes(), &weights)?;
     start.notes.iter().for_each(|note| eprintln!("{note}"));
@@ -52,6 +51,16 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
         eprintln!("images that could not be used, named above: {failures}");
     }
     Ok(if outcome.interrupted || failures > 0 { Status::DoneWithFailures } else { Status::Done })
+}
+
+/// Where the weights come from, fetched if they are named; `None` if Ctrl-C came in between.
+fn initial_weights(args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Option<InitialWeights>> {
+    let resolve = |model: &Path, wanted| zoo::resolve(model, wanted, &args.zoo, interrupt);
+    Ok(match (&args.weights, &args.backbone_weights) {
+        (Some(model), _) => resolve(model, Wanted::Detector)?.map(InitialWeights::Detector),
+        (None, Some(model)) => resolve(model, Wanted::Backbone)?.map(InitialWeights::Backbone),
+        (None, None) => Some(InitialWeights::New),
+    })
 }
 
 /// The preset or file with the arguments merged in.
@@ -162,7 +171,7 @@ impl Curves {
         self.box_loss.push(f64::from(step.box_loss));
     }
 
-    fn write(self, path: &std::path::Path) -> anyhow::Result<()> {
+    fn write(self, path: &Path) -> anyhow::Result<()> {
         let epoch = |step: usize| step as f64 / self.steps_per_epoch.max(1) as f64;
         // Means over a hundredth of the training: single steps hide the course.
         let smooth = |losses: &[f64]| {

@@ -181,6 +181,18 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
     }
 }
 
+/// Waits for something that another thread or process does.
+#[track_caller]
+pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..1200 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it did not come about within a minute");
+}
+
 /// Bytes that look like nothing, the same for one seed.
 pub(crate) fn bytes(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
