@@ -12,6 +12,7 @@ mod results;
 mod sanitize;
 mod sizes;
 mod structure;
+mod weights;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Onnx(onnx::Arguments),
     /// Run the kernels' tests with every access to memory checked by AddressSanitizer.
     Sanitize(sanitize::Arguments),
+    /// List, fetch and check published models, as `retinanet models` does.
+    Weights(weights::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Dist => dist::run(&workspace),
         Command::Onnx(arguments) => onnx::run(&workspace, &arguments),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
+        Command::Weights(arguments) => weights::run(&workspace, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

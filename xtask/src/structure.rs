@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retinanet-annotations", &["retinanet-anchors"]),
     ("retinanet-focal", &["retinanet-anchors"]),
     ("retinanet-ops", &["retinanet-anchors"]),
+    ("retinanet-zoo", &[]),
     // L1
     ("retinanet-backbone", &["retinanet-anchors", "retinanet-ops"]),
     ("retinanet-head", &["retinanet-anchors", "retinanet-ops"]),
@@ -50,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "retinanet-data",
             "retinanet-draw",
             "retinanet-eval",
+            "retinanet-zoo",
         ],
     ),
 ];
@@ -81,6 +83,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("csv", &["retinanet-annotations", "retinanet-cli"]),
     ("csv", &["retinanet-annotations"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("etcetera", &["retinanet-cli"]),
     ("glob", &["retinanet-cli"]),
     ("crc32fast", &["retinanet-data"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
@@ -101,6 +104,12 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("sysinfo", &["retinanet"]),
     ("strsim", &["retinanet-annotations"]),
     ("unicode-normalization", &["retinanet-annotations"]),
+    ("md-5", &["retinanet-zoo"]),
+    ("roxmltree", &["retinanet-annotations"]),
+    ("safetensors", &["retinanet"]),
+    ("serde-saphyr", &["retinanet-annotations"]),
+    ("strsim", &["retinanet-zoo"]),
+    ("ureq", &["retinanet-zoo"]),
     ("zip", &["retinanet"]),
 ];
 

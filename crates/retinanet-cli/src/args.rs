@@ -8,6 +8,7 @@ mod convert;
 mod data;
 mod detect;
 mod export;
+mod models;
 mod quantize;
 mod selection;
 
@@ -19,6 +20,7 @@ pub(crate) use convert::{ConvertArgs, Form};
 pub(crate) use data::{DataCommand, DataConvertArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use export::{ExportArgs, InputArg};
+pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Show what is in a model, or the presets
     Info(InfoArgs),
+    /// List, fetch and check published models, which every command takes by name
+    Models(ModelsArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
     Demo(DemoArgs),
     /// Time the network, detection or a training step, and report memory
@@ -192,11 +196,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Start from the weights of this detector; its class layer starts anew if the classes differ
-    #[arg(long, value_name = "FILE", conflicts_with = "backbone_weights")]
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "backbone_weights")]
     pub(crate) weights: Option<PathBuf>,
-    /// Start from the backbone of this file, such as an ImageNet ResNet of torchvision, Caffe2 or Detectron2
-    #[arg(long, value_name = "FILE")]
+    /// Start from the backbone of this model, such as an ImageNet ResNet of torchvision, Caffe2 or Detectron2
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) backbone_weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Passes over the data
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<usize>,
@@ -222,9 +228,11 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint of `retinanet train`, RetinaNet weights of torchvision, Detectron2 or MMDetection, or a name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Split to score, or all; test if not given
@@ -257,8 +265,11 @@ pub(crate) struct ScoreArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// A model file; without one, the presets and this machine
+    /// A model file or a name of `retinanet models`; without one, the presets and this machine
+    #[arg(value_name = "FILE|NAME")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Print this preset's complete configuration
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     pub(crate) preset: Option<String>,

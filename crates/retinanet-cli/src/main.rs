@@ -13,6 +13,7 @@ mod progress;
 mod summary;
 mod table;
 mod training;
+mod zoo;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -114,6 +115,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::Models(args) => commands::models::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet bench`.
 
-use super::{CacheArgs, Engine, Inference};
+use super::{CacheArgs, Engine, Inference, ZooArgs};
 use clap::{Args, ValueEnum};
 use retinanet::Isa;
 use retinanet_anchors::ImageSize;
@@ -82,9 +82,11 @@ pub(crate) struct BenchArgs {
     /// A network of this preset with random weights; `retinanet info` lists them
     #[arg(long, value_name = "NAME", default_value = "torchvision_r50_v1", conflicts_with = "model")]
     pub(crate) preset: String,
-    /// This model
-    #[arg(long, value_name = "FILE")]
+    /// This model, or one by name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Classes of a network with random weights
     #[arg(long, value_name = "K", default_value_t = 91, conflicts_with = "model")]
     pub(crate) num_classes: usize,

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet detect`.
 
-use super::{Engine, Inference};
+use super::{Engine, Inference, ZooArgs};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -21,9 +21,11 @@ pub(crate) enum ResultFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
-    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
+    /// A checkpoint of `retinanet train`, RetinaNet weights of torchvision, Detectron2 or MMDetection, or a name of `retinanet models`
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Lowest score to report; .05 in files and JSON, .3 on pictures, if not given
     #[arg(long, value_name = "X")]
     pub(crate) score_threshold: Option<f32>,

@@ -1,14 +1,16 @@
 //! The arguments of `retinanet quantize`.
 
-use super::{Engine, OptionalDataArgs};
+use super::{Engine, OptionalDataArgs, ZooArgs};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// A checkpoint of `retinanet train`, or RetinaNet weights of torchvision, Detectron2 or MMDetection
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint of `retinanet train`, RetinaNet weights of torchvision, Detectron2 or MMDetection, or a name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Images to calibrate on, or folders of images: some that the model was trained on
     #[arg(long, value_name = "IMAGE|DIR", num_args = 1.., required_unless_present = "paths", conflicts_with = "paths")]
     pub(crate) images: Vec<PathBuf>,

@@ -3,6 +3,7 @@
 use crate::args::EvalArgs;
 use crate::commands::score::summary_json;
 use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, data, progress, table};
 use anyhow::Context;
 use retinanet::{Detector, evaluate};
@@ -12,10 +13,14 @@ use serde_json::json;
 use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
-    let detector = Detector::load(&args.model)?;
+    let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+    let Some(path) = zoo::resolve(&args.model, Wanted::Detector, &args.zoo, &interrupt)? else {
+        return Ok(Status::DoneWithFailures);
+    };
+    interrupt.announce("interrupted: finishing this image");
+    let detector = Detector::load(path)?;
     let options = args.inference.options(&detector);
     let plan = detector.into_plan(&options)?;
-    let interrupt = Interrupt::listen("interrupted: finishing this image")?;
     let request = args.data.request()?;
     let split = data::split_to_score(&request, args.split.as_deref())?;
     let dataset = data::open(&request, &split)?;

@@ -1,13 +1,19 @@
 //! `retinanet info`: what is in a model, or the presets and this machine.
 
 use crate::args::InfoArgs;
+use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, table};
 use retinanet::{Config, Detector, Origin, QuantizationTable, Toolkit};
 
 pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
     match (&args.model, &args.preset) {
-        (Some(path), _) => {
-            let detector = Detector::load(path)?;
+        (Some(model), _) => {
+            let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+            let Some(path) = zoo::resolve(model, Wanted::Detector, &args.zoo, &interrupt)? else {
+                return Ok(Status::DoneWithFailures);
+            };
+            let detector = Detector::load(&path)?;
             let weights: usize = detector.model.parameters.iter().map(|(_, variable)| variable.elem_count()).sum();
             crate::out!("{}", path.display())?;
             crate::out!("{}", origin(&detector.origin))?;

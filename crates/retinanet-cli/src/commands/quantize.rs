@@ -3,6 +3,7 @@
 use crate::args::QuantizeArgs;
 use crate::inputs;
 use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, data, output, progress, table};
 use anyhow::Context;
 use retinanet::{Detector, Pass, QuantizeOptions, Quantized, quantize};
@@ -61,8 +62,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
     output::check_file(&args.model, &args.output, "--output")?;
     anyhow::ensure!(args.limit != Some(0), "--limit: expected at least 1, found 0");
     anyhow::ensure!(!args.min_sqnr.is_some_and(f64::is_nan), "--min-sqnr: expected a number of dB, found NaN");
-    let detector = Detector::load(&args.model)?;
-    let interrupt = Interrupt::listen("interrupted: nothing will be written")?;
+    let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+    let Some(model) = zoo::resolve(&args.model, Wanted::Detector, &args.zoo, &interrupt)? else {
+        return Ok(Status::DoneWithFailures);
+    };
+    interrupt.announce("interrupted: nothing will be written");
+    let detector = Detector::load(&model)?;
     let (source, mut errors, dropped) = open(args)?;
 
     let count = args.limit.map_or(source.len(), |limit| limit.min(source.len()));
@@ -98,7 +103,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
     let Some(quantized) = quantized? else { return Ok(Status::DoneWithFailures) };
     quantized.detector.save(&args.output)?;
     let is_complete = errors.is_empty() && dropped == 0;
-    print(args, &options, &quantized, errors)?;
+    print(args, &model, &options, &quantized, errors)?;
     Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })
 }
 
@@ -116,6 +121,7 @@ fn open(args: &QuantizeArgs) -> anyhow::Result<(Source, Vec<String>, usize)> {
 
 fn print(
     args: &QuantizeArgs,
+    model: &Path,
     options: &QuantizeOptions,
     quantized: &Quantized,
     errors: Vec<String>,
@@ -123,7 +129,7 @@ fn print(
     let bytes = |path: &Path| {
         std::fs::metadata(path).map(|found| found.len()).with_context(|| format!("{}: cannot read", path.display()))
     };
-    let (model_bytes, output_bytes) = (bytes(&args.model)?, bytes(&args.output)?);
+    let (model_bytes, output_bytes) = (bytes(model)?, bytes(&args.output)?);
     let num_int8 = quantized.layers.iter().filter(|layer| layer.is_int8).count();
     if args.json {
         let layers = quantized.layers.iter().map(|layer| LayerEntry {

@@ -3,11 +3,12 @@
 use crate::args::TrainArgs;
 use crate::data::Cache;
 use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, data, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
 use retinanet::{Config, InitialWeights, Training, start};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Threads that read pictures ahead; two keep up with a network on a laptop.
 const WORKERS: usize = 2;
@@ -16,18 +17,15 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
     let folder = RunFolder::new(&args.output);
     args.run.check(&folder)?;
-    let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
+    let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+    let Some(weights) = initial_weights(args, &interrupt)? else { return Ok(Status::DoneWithFailures) };
+    interrupt.announce("interrupted: finishing this step and saving; once more to stop at once");
     let cache = Cache::open(&args.cache)?;
     let request = args.data.request()?;
     let train = cache.over(data::open_to_train(&request, &args.split, &config)?);
     let validation = match &args.val_split {
         Some(split) => Some(cache.over(data::open(&request, split)?)),
         None => None,
-    };
-    let weights = match (&args.weights, &args.backbone_weights) {
-        (Some(path), _) => InitialWeights::Detector(path.clone()),
-        (None, Some(path)) => InitialWeights::Backbone(path.clone()),
-        (None, None) => InitialWeights::New,
     };
     let start = start(&config, train.classes(), &weights)?;
     start.notes.iter().for_each(|note| eprintln!("{note}"));
@@ -55,6 +53,16 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
 fn source(data: &[PathBuf], split: &str) -> DataSource {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     DataSource { paths: data.iter().map(absolute).collect(), split: split.to_owned() }
+}
+
+/// Where the weights come from, fetched if they are named; `None` if Ctrl-C came in between.
+fn initial_weights(args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Option<InitialWeights>> {
+    let resolve = |model: &Path, wanted| zoo::resolve(model, wanted, &args.zoo, interrupt);
+    Ok(match (&args.weights, &args.backbone_weights) {
+        (Some(model), _) => resolve(model, Wanted::Detector)?.map(InitialWeights::Detector),
+        (None, Some(model)) => resolve(model, Wanted::Backbone)?.map(InitialWeights::Backbone),
+        (None, None) => Some(InitialWeights::New),
+    })
 }
 
 /// The preset or file with the arguments merged in.

@@ -1,6 +1,9 @@
 //! The detector that is timed, and the size of its images.
 
 use crate::args::BenchArgs;
+use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
+use anyhow::Context;
 use retinanet::{Config, Detector, Model};
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::Class;
@@ -20,7 +23,10 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) fn new(args: &BenchArgs) -> anyhow::Result<Self> {
         let (mut detector, name) = match &args.model {
-            Some(path) => (Detector::load(path)?, path.display().to_string()),
+            Some(model) => {
+                let path = zoo::resolve(model, Wanted::Detector, &args.zoo, &Interrupt::ignored())?;
+                (Detector::load(path.context("interrupted")?)?, model.display().to_string())
+            }
             None => {
                 let config = Config::parse(Config::preset_text(&args.preset)?, &args.set)?;
                 let model = Model::new(&config, args.num_classes, SEED)?;

@@ -9,6 +9,7 @@ mod results;
 use crate::args::DetectArgs;
 use crate::inputs::{self, ErrorEntry};
 use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, progress, table};
 use anyhow::{Context, ensure};
 use entry::{Entry, ImageEntry};
@@ -29,16 +30,20 @@ const PICTURE_THRESHOLD: f32 = 0.3;
 
 pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     let model = args.model.as_deref().context(
-        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors) or RetinaNet weights of torchvision, Detectron2 or MMDetection (.pth, .pkl), found none; `retinanet demo` trains a small one",
+        "--model: expected a checkpoint of `retinanet train` (such as runs/NAME/last.safetensors), RetinaNet weights of torchvision, Detectron2 or MMDetection (.pth, .pkl), or a name of `retinanet models`, found none; `retinanet demo` trains a small one",
     )?;
     ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
     let format = results::format(args)?;
     let ids = ImageIds::read(args.image_ids.as_deref())?;
-    let mut detector = load(model)?;
+    let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
+    let Some(path) = zoo::resolve(Path::new(model), Wanted::Detector, &args.zoo, &interrupt)? else {
+        return Ok(Status::DoneWithFailures);
+    };
+    interrupt.announce("interrupted: finishing this image");
+    let mut detector = Detector::load(path)?;
     configure(&mut detector, args)?;
     let options = args.inference.options(&detector);
     let plan = detector.into_plan(&options)?;
-    let interrupt = Interrupt::listen("interrupted: finishing this image")?;
 
     let items = inputs::expand(&listed(args)?, args.recursive);
     let post = &plan.config().post_processing;
@@ -123,17 +128,6 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
         eprintln!("{} could not be used, named above", table::count(errors.len(), "input", "inputs"));
     }
     Ok(if errors.is_empty() && !is_interrupted { Status::Done } else { Status::DoneWithFailures })
-}
-
-fn load(model: &str) -> anyhow::Result<Detector> {
-    let path = Path::new(model);
-    ensure!(path.exists(), "{model}: expected a model file, found nothing there (no models are known by name yet)");
-    ensure!(
-        !path.is_dir(),
-        "{model}: expected a model file, found a folder; did you mean {}?",
-        path.join("last.safetensors").display()
-    );
-    Ok(Detector::load(path)?)
 }
 
 fn configure(detector: &mut Detector, args: &DetectArgs) -> anyhow::Result<()> {
