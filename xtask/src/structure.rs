@@ -65,6 +65,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     ("clap", &["retinanet-cli"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
+    ("fast_image_resize", &["retinanet-data"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("roxmltree", &["retinanet-annotations"]),

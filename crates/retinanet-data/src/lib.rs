@@ -18,7 +18,7 @@
 //! # Ok::<(), retinanet_data::ConfigError>(())
 //! ```
 
-mod augmentation;
+pub mod augmentation;
 mod batch;
 mod cache;
 mod dataset;
@@ -32,7 +32,9 @@ mod preprocessing;
 mod random;
 mod resize;
 
-pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
+pub use augmentation::{
+    Augmentation, CopyPaste, MixUp, Mosaic, RandomCrop, RotatedBox, Rotation, SampleKey, ScaleJitter,
+};
 pub use batch::{Batch, BatchImage};
 pub use cache::CachedDataset;
 pub use dataset::{Dataset, Sample};

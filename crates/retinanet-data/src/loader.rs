@@ -1,6 +1,6 @@
 //! Batches made ahead of time by worker threads, in an order that the seed alone decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::random::{Purpose, stream};
-use crate::{Augmentation, Batch, ConfigError, Dataset, Preprocessing, SampleError};
+use crate::{Augmentation, Batch, ConfigError, Dataset, Preprocessing, SampleError, SampleKey};
 
 /// How samples become batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,8 @@ pub struct Loader {
 pub struct LoadedBatch {
     /// The samples that could be had, at least one.
     pub batch: Batch,
-    /// Samples of this batch that could not be had, and those of batches before it that had none left.
+    /// Samples that could not be had, each once an epoch: those of this batch, those that pictures of it were to be put
+    /// together with, and those of batches before it that had none left.
     pub failures: Vec<SampleError>,
 }
 
@@ -139,7 +140,13 @@ impl Loader {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.work())
         });
-        Epoch { workers: workers.collect(), shared, failures: Vec::new(), waited: Duration::ZERO }
+        Epoch {
+            workers: workers.collect(),
+            shared,
+            failures: Vec::new(),
+            told: BTreeSet::new(),
+            waited: Duration::ZERO,
+        }
     }
 }
 
@@ -149,6 +156,8 @@ pub struct Epoch {
     workers: Vec<JoinHandle<()>>,
     /// Of batches that had no sample left, until a batch takes them along.
     failures: Vec<SampleError>,
+    /// Samples whose failure was told in this epoch.
+    told: BTreeSet<usize>,
     waited: Duration,
 }
 
@@ -176,7 +185,8 @@ impl Iterator for Epoch {
                 break None;
             };
             let (batch, failures) = made.unwrap_or_else(|panic| resume_unwind(panic));
-            self.failures.extend(failures);
+            let told = &mut self.told;
+            self.failures.extend(failures.into_iter().filter(|failure| told.insert(failure.index)));
             if let Some(batch) = batch {
                 let failures = self.take_failures();
                 break Some(LoadedBatch { batch, failures });
@@ -283,7 +293,8 @@ impl Shared {
             }
             match dataset.sample(index) {
                 Ok(sample) => {
-                    let sample = augmentation.apply(sample, config.seed, self.epoch, index as u64);
+                    let key = SampleKey { seed: config.seed, epoch: self.epoch, index };
+                    let sample = augmentation.apply(sample, &**dataset, key, &mut failures);
                     samples.push((index, sample));
                 }
                 Err(error) => failures.push(error),

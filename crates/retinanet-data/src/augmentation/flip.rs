@@ -1,0 +1,31 @@
+//! Mirroring.
+
+use crate::Sample;
+
+/// Mirrors left to right, boxes too.
+pub fn flip_horizontal(sample: &mut Sample) {
+    let size = sample.image.size;
+    let (pixels, _) = sample.image.pixels.as_chunks_mut::<3>();
+    if size.width > 0 {
+        pixels.chunks_exact_mut(size.width).for_each(<[_]>::reverse);
+    }
+    for bbox in &mut sample.boxes {
+        *bbox = bbox.flip_horizontal(size.width as f32);
+    }
+}
+
+/// Mirrors top to bottom, boxes too.
+pub fn flip_vertical(sample: &mut Sample) {
+    let size = sample.image.size;
+    let row_len = 3 * size.width;
+    let (upper, lower) = sample.image.pixels.split_at_mut(size.height / 2 * row_len);
+    if row_len > 0 {
+        let lower = lower.chunks_exact_mut(row_len).rev();
+        for (a, b) in upper.chunks_exact_mut(row_len).zip(lower) {
+            a.swap_with_slice(b);
+        }
+    }
+    for bbox in &mut sample.boxes {
+        *bbox = bbox.flip_vertical(size.height as f32);
+    }
+}
