@@ -93,6 +93,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("crc32c", &["retinanet"]),
     ("cudarc", &["retinanet-focal", "retinanet-ops"]),
     ("humantime", &["retinanet"]),
+    ("fast_image_resize", &["retinanet-data"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("maud", &["retinanet-draw"]),

@@ -20,7 +20,7 @@
 //!
 //! [`check`](mod@check) looks a set over before anything is trained on it.
 
-mod augmentation;
+pub mod augmentation;
 mod batch;
 mod cache;
 pub mod check;
@@ -42,7 +42,9 @@ mod resize;
 mod statistics;
 mod traits;
 
-pub use augmentation::{Augmentation, Window, Zoom, crop, flip_horizontal, flip_vertical};
+pub use augmentation::{
+    Augmentation, CopyPaste, MixUp, Mosaic, RandomCrop, RotatedBox, Rotation, SampleKey, ScaleJitter,
+};
 pub use batch::{Batch, BatchImage};
 pub use cache::CachedDataset;
 pub use dataset::{Dataset, Sample};

@@ -1,6 +1,6 @@
 //! Batches made ahead of time by worker threads, in an order that the seed alone decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,9 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::random::{Purpose, stream};
-use crate::{Augmentation, Batch, CacheStatistics, ConfigError, Dataset, LoaderStatistics, Preprocessing, SampleError};
+use crate::{
+    Augmentation, Batch, CacheStatistics, ConfigError, Dataset, LoaderStatistics, Preprocessing, SampleError, SampleKey,
+};
 
 /// How samples become batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +66,8 @@ pub struct Loader {
 pub struct LoadedBatch {
     /// The samples that could be had, at least one.
     pub batch: Batch,
-    /// Samples of this batch that could not be had, and those of batches before it that had none left.
+    /// Samples that could not be had, each once an epoch: those of this batch, those that pictures of it were to be put
+    /// together with, and those of batches before it that had none left.
     pub failures: Vec<SampleError>,
 }
 
@@ -144,6 +147,7 @@ impl Loader {
             cache_before: self.plan.dataset.cache_statistics(),
             shared,
             failures: Vec::new(),
+            told: BTreeSet::new(),
             statistics: LoaderStatistics::default(),
             start: Instant::now(),
         }
@@ -156,6 +160,8 @@ pub struct Epoch {
     workers: Vec<JoinHandle<()>>,
     /// Of batches that had no sample left, until a batch takes them along.
     failures: Vec<SampleError>,
+    /// Samples whose failure was told in this epoch.
+    told: BTreeSet<usize>,
     start: Instant,
     /// Without those of the cache.
     statistics: LoaderStatistics,
@@ -193,7 +199,8 @@ impl Iterator for Epoch {
                 break None;
             };
             let made = made.unwrap_or_else(|panic| resume_unwind(panic));
-            self.failures.extend(made.failures);
+            let told = &mut self.told;
+            self.failures.extend(made.failures.into_iter().filter(|failure| told.insert(failure.index)));
             self.statistics.add(&made.statistics);
             if let Some(batch) = made.batch {
                 let failures = self.take_failures();
@@ -312,7 +319,8 @@ impl Shared {
             match timed(&mut statistics.decoding, || dataset.sample(index)) {
                 Ok(sample) => {
                     statistics.decoded_bytes += sample.image.pixels.len() as u64;
-                    let augment = || augmentation.apply(sample, config.seed, self.epoch, index as u64);
+                    let key = SampleKey { seed: config.seed, epoch: self.epoch, index };
+                    let augment = || augmentation.apply(sample, &**dataset, key, &mut failures);
                     samples.push((index, timed(&mut statistics.augmenting, augment)));
                 }
                 Err(error) => failures.push(error),

@@ -61,6 +61,12 @@ impl Image {
     pub fn view(&self) -> ImageView<'_> {
         ImageView { size: self.size, pixels: Pixels::Bytes(&self.pixels) }
     }
+
+    /// Whether there are pixels, three values for each.
+    pub(crate) fn is_whole(&self) -> bool {
+        let values = self.size.width.checked_mul(self.size.height).and_then(|pixels| pixels.checked_mul(3));
+        !self.pixels.is_empty() && values == Some(self.pixels.len())
+    }
 }
 
 impl FloatImage {

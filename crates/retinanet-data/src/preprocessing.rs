@@ -116,8 +116,7 @@ impl Preprocessing {
     #[must_use]
     pub fn min_decoded_side(&self, augmentation: &Augmentation) -> Option<usize> {
         let largest = augmentation.min_sizes.iter().copied().max().unwrap_or(self.min_size);
-        let enlargement = augmentation.zoom.map_or(1.0, |zoom| zoom.range[1].max(1.0));
-        self.reduced_decoding.then(|| (largest as f64 * enlargement).ceil() as usize)
+        self.reduced_decoding.then(|| (largest as f64 * augmentation.max_enlargement()).ceil() as usize)
     }
 
     /// The size of the canvas for pictures of these sizes after resizing.

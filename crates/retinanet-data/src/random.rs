@@ -7,15 +7,24 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     /// The order of an epoch: epoch, 0.
-    Order,
+    Order = 0,
     /// The size that a batch is resized to: epoch, number of the batch.
-    BatchSize,
-    /// The augmentation of a sample: epoch, index.
-    Augmentation,
+    BatchSize = 1,
     /// The layout of a generated picture: index, 0.
-    Scene,
+    Scene = 3,
     /// The grain of a generated picture: index, 0.
-    Grain,
+    Grain = 4,
+    // One for each transform of a sample: epoch, index.
+    HorizontalFlip = 5,
+    VerticalFlip = 6,
+    QuarterTurn = 7,
+    Rotation = 8,
+    ScaleJitter = 9,
+    Crop = 10,
+    Color = 11,
+    Mosaic = 12,
+    MixUp = 13,
+    CopyPaste = 14,
 }
 
 /// The stream of `purpose`, told apart by two numbers.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use retinanet_anchors::{BBox, ImageSize};
 use retinanet_annotations::{AnnotatedImage, AnnotationSet};
 use retinanet_data::{
-    Augmentation, CachedDataset, Dataset, Image, LoadedBatch, Loader, LoaderConfig, Preprocessing, Sample, SampleError,
-    Zoom,
+    Augmentation, CachedDataset, CopyPaste, Dataset, Image, LoadedBatch, Loader, LoaderConfig, MixUp, Mosaic,
+    Preprocessing, RandomCrop, Rotation, Sample, SampleError, ScaleJitter,
 };
 
 /// Pictures of one colour, some of which cannot be had.
@@ -64,14 +64,31 @@ impl Dataset for Plain {
 }
 
 fn loader_of(dataset: impl Dataset + 'static, config: LoaderConfig) -> Loader {
-    let preprocessing = Preprocessing { min_size: 8, max_size: 16, pad_to: 4, ..Preprocessing::default() };
-    let augmentation = Augmentation {
+    augmenting(dataset, Augmentation { copy_paste: None, mosaic: None, mixup: None, ..everything() }, config)
+}
+
+/// Every transform.
+fn everything() -> Augmentation {
+    Augmentation {
         horizontal_flip: 0.5,
+        vertical_flip: 0.5,
+        quarter_turn: 0.5,
         min_sizes: vec![8, 12],
-        zoom: Some(Zoom::default()),
         brightness: 0.2,
+        saturation: 0.5,
+        hue: 0.1,
+        scale_jitter: Some(ScaleJitter::default()),
+        crop: Some(RandomCrop::default()),
+        rotation: Some(Rotation::default()),
+        mosaic: Some(Mosaic::default()),
+        mixup: Some(MixUp::default()),
+        copy_paste: Some(CopyPaste::default()),
         ..Augmentation::default()
-    };
+    }
+}
+
+fn augmenting(dataset: impl Dataset + 'static, augmentation: Augmentation, config: LoaderConfig) -> Loader {
+    let preprocessing = Preprocessing { min_size: 8, max_size: 16, pad_to: 4, ..Preprocessing::default() };
     Loader::new(Arc::new(dataset), preprocessing, augmentation, config).unwrap()
 }
 
@@ -102,6 +119,40 @@ fn any_number_of_workers_makes_the_same_batches() {
     assert_eq!(all, (0..38).filter(|i| ![5, 20].contains(i)).collect::<Vec<_>>());
     // Sizes differ from batch to batch.
     assert!(one.iter().any(|b| b.batch.padded != one[0].batch.padded));
+}
+
+#[test]
+fn pictures_put_together_are_the_same_for_any_number_of_workers_and_from_any_batch_on() {
+    let of = |workers, from| -> Vec<LoadedBatch> {
+        let config = LoaderConfig { workers, ..SHUFFLED };
+        augmenting(Plain::new(30, &[5, 20]), everything(), config).epoch_from(2, from).collect()
+    };
+    let one = of(1, 0);
+    assert!(one.iter().flat_map(|loaded| &loaded.batch.images).any(|image| {
+        // A box of another picture of the set.
+        image.classes.iter().any(|&class| class != image.index)
+    }));
+    for workers in [2, 3, 16] {
+        assert!(one == of(workers, 0), "{workers} workers differ");
+    }
+    let batches = |loaded: &[LoadedBatch]| loaded.iter().map(|loaded| loaded.batch.clone()).collect::<Vec<_>>();
+    assert!(batches(&one[3..]) == batches(&of(2, 3)), "what came before an interruption does not matter");
+}
+
+#[test]
+fn a_partner_that_cannot_be_read_is_told_once_an_epoch() {
+    let bad = [1, 3, 4, 8];
+    let loader = augmenting(Plain::new(24, &bad), everything(), LoaderConfig { workers: 3, ..SHUFFLED });
+    for epoch in 0..3 {
+        let mut epoch = loader.epoch(epoch);
+        let loaded: Vec<LoadedBatch> = epoch.by_ref().collect();
+        let mut told: Vec<usize> = loaded.iter().flat_map(|loaded| &loaded.failures).map(|f| f.index).collect();
+        told.extend(epoch.take_failures().iter().map(|failure| failure.index));
+        told.sort_unstable();
+        assert_eq!(told, bad, "each once");
+        let samples: usize = loaded.iter().map(|loaded| loaded.batch.images.len()).sum();
+        assert_eq!(samples, 24 - bad.len());
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use retinanet_anchors::{BBox, ImageSize};
 use retinanet_annotations::{AnnotatedImage, Annotation, AnnotationSet, Class};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, Dataset, Sample, SampleError};
+use crate::{ConfigError, Dataset, Image, Sample, SampleError};
 use scene::Scene;
 use shape::Shape;
 
@@ -117,6 +117,17 @@ impl GeneratedDataset {
             ..AnnotationSet::default()
         };
         Ok(Self { config, annotations })
+    }
+
+    /// Object `object` of picture `index` alone, whole: white where it covers a pixel, black where it does not, gray in
+    /// between. None where there is no such object.
+    ///
+    /// Its order is that of the sample's boxes. What becomes of a box in a transform can be held against what becomes of this.
+    #[must_use]
+    pub fn mask(&self, index: usize, object: usize) -> Option<Image> {
+        self.annotations.images.get(index)?;
+        let scene = Scene::new(&self.config, index);
+        Some(render::mask(scene.objects.get(object)?, &self.config))
     }
 }
 

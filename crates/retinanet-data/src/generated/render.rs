@@ -37,6 +37,21 @@ pub(super) fn render(scene: &Scene, config: &GeneratedConfig, index: usize) -> I
     Image { size, pixels: pixels.collect() }
 }
 
+/// How much of each pixel an object covers, white for all of it.
+pub(super) fn mask(object: &Object, config: &GeneratedConfig) -> Image {
+    /// Looks into each pixel, across and down.
+    const SIDE: usize = 8;
+    let size = config.size;
+    let mut pixels = vec![0; size.width * size.height * 3];
+    for_pixels(config, object.outline.bounds(), |idx, x, y| {
+        let look = |i: usize| (i as f64 + 0.5) / SIDE as f64;
+        let is_inside = |i: &usize| object.outline.contains([x + look(i % SIDE), y + look(i / SIDE)], 1.0);
+        let covered = (0..SIDE * SIDE).filter(is_inside).count();
+        pixels[3 * idx..][..3].fill((covered * 255 / (SIDE * SIDE)) as u8);
+    });
+    Image { size, pixels }
+}
+
 fn ground(ground: &Ground, config: &GeneratedConfig, grain: impl Fn(f64, f64) -> f64) -> Vec<Colour> {
     let (width, height) = (config.size.width, config.size.height);
     let (sin, cos) = ground.angle.sin_cos();

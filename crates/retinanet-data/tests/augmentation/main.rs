@@ -1,0 +1,8 @@
+//! Boxes and pictures change together, as the draws say.
+
+mod color;
+mod combining;
+mod draws;
+mod geometry;
+mod pictures;
+mod rendering;
