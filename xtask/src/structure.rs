@@ -75,6 +75,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("serde-saphyr", &["retinanet-annotations"]),
     ("strsim", &["retinanet-annotations"]),
     ("unicode-normalization", &["retinanet-annotations"]),
+    ("walkdir", &["retinanet-data"]),
     ("zip", &["retinanet"]),
 ];
 
