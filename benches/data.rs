@@ -3,10 +3,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use retinanet_anchors::ImageSize;
-use retinanet_data::{
-    DecodeLimits, Image, PreparationScratch, Preprocessing, Sample, decode_at_least, decode_file, flip_horizontal,
-    flip_vertical,
-};
+use retinanet_data::augmentation::{flip_horizontal, flip_vertical};
+use retinanet_data::{DecodeLimits, Image, PreparationScratch, Preprocessing, Sample, decode_at_least, decode_file};
 use std::hint::black_box;
 use std::path::PathBuf;
 

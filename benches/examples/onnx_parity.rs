@@ -144,8 +144,5 @@ fn tensors(
         ("anchors", rows(anchors, 4)?),
         ("detections", rows(found.collect(), 7)?),
     ];
-    Ok(entries
-        .into_iter()
-        .map(|(name, tensor)| Ok((name.to_owned(), tensor.to_dtype(DType::F32)?)))
-        .collect::<Result<_>>()?)
+    entries.into_iter().map(|(name, tensor)| Ok((name.to_owned(), tensor.to_dtype(DType::F32)?))).collect()
 }

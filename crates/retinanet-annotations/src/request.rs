@@ -109,11 +109,7 @@ impl DataRequest {
         }
     }
 
-    fn join(
-        &self,
-        read: &mut dyn FnMut(&Source, &Reading) -> Result<Option<AnnotationSet>, AnnotationError>,
-        image_size: &ImageSizeProbe,
-    ) -> Result<AnnotationSet, AnnotationError> {
+    fn join(&self, read: &mut ReadSource<'_>, image_size: &ImageSizeProbe) -> Result<AnnotationSet, AnnotationError> {
         self.division.validate()?;
         let reading = Reading { image_size, details: self.details, expand_hierarchy: self.expand_hierarchy };
         let mut joined: Option<AnnotationSet> = None;
@@ -137,6 +133,9 @@ impl DataRequest {
         self.paths.iter().map(source).collect()
     }
 }
+
+/// Reads what is wanted of a set; none where it has nothing of it.
+type ReadSource<'a> = dyn FnMut(&Source, &Reading) -> Result<Option<AnnotationSet>, AnnotationError> + 'a;
 
 /// One set that was found.
 #[derive(Debug)]

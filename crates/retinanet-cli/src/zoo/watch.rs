@@ -36,11 +36,11 @@ impl Watch {
     /// Shows what happened.
     pub(crate) fn show(&mut self, event: &Event) {
         match *event {
-            Event::Waiting { name } => {
-                if !std::mem::replace(&mut self.has_waited, true) {
-                    self.say(&format!("{name}: another process is fetching it; waiting"));
-                }
+            Event::Waiting { name } if !self.has_waited => {
+                self.has_waited = true;
+                self.say(&format!("{name}: another process is fetching it; waiting"));
             }
+            Event::Waiting { .. } => {}
             Event::Started { name, url, from, total } => {
                 let size = total.map_or(String::new(), |total| format!(" ({})", mebibytes(total)));
                 self.say(&match from {

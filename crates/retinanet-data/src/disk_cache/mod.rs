@@ -138,7 +138,10 @@ impl DiskCache {
         self.misses.fetch_add(1, Ordering::Relaxed);
         if let Read::Damaged(bytes) = found {
             self.damaged.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = self.update(|held| Ok(remove(&entry, bytes, held))) {
+            if let Err(error) = self.update(|held| {
+                remove(&entry, bytes, held);
+                Ok(())
+            }) {
                 self.stop(&error.to_string());
             }
         }

@@ -55,7 +55,7 @@ fn fold(u: usize, pixels: usize) -> (usize, f64) {
     match u {
         0 => (0, 1.0),
         // The cosine is 0 in the middle of every pixel, or the mean over its neighbours is.
-        _ if u % pixels == 0 => (0, 0.0),
+        _ if u.is_multiple_of(pixels) => (0, 0.0),
         _ => {
             let mean = SQRT_2 * (neighbours * angle).sin() / (neighbours * angle.sin());
             match u / pixels {

@@ -13,7 +13,7 @@ const GOLDEN: &str = include_str!("../golden/colors.txt");
 fn picture() -> Image {
     let pixel = |i: usize| {
         let rgb = [i * 37 + 11, i * 91 + 5, i * 53 + 200].map(|v| (v % 256) as u8);
-        if i % 9 == 0 { [rgb[0]; 3] } else { rgb }
+        if i.is_multiple_of(9) { [rgb[0]; 3] } else { rgb }
     };
     Image { size: ImageSize::new(8, 8), pixels: (0..64).flat_map(pixel).collect() }
 }

@@ -71,6 +71,7 @@ impl Samples {
             file_name: format!("{index}.png"),
             size: None,
             annotations: Vec::new(),
+            details: None,
         };
         let images = (0..samples.len()).map(image).collect();
         Self { samples, annotations: AnnotationSet { images, ..AnnotationSet::default() } }
