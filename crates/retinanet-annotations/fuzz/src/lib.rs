@@ -57,7 +57,10 @@ pub fn read_and_write(path: &Path, format: Format) {
         if format == Format::Yolo {
             continue;
         }
-        let lost: usize = [Loss::BoxesWithoutExtent, Loss::ThinBoxes, Loss::BoxesOutside].iter().map(|&loss| losses.count(loss)).sum();
+        let lost: usize = [Loss::BoxesWithoutExtent, Loss::ThinBoxes, Loss::BoxesOutside]
+            .iter()
+            .map(|&loss| losses.count(loss))
+            .sum();
         let read = DataRequest::new([&output]).read(Some("train"), &size);
         match read {
             Ok(read) => assert_eq!(read.num_annotations() + lost, boxes, "{format}: {:?}", read.problems),

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn names_of_one_folder_differ_by_their_stems() {
         let mut names = Names::default();
-        let mut give = |names: &mut Names, path: &str| {
+        let give = |names: &mut Names, path: &str| {
             let mut image = AnnotatedImage { path: path.into(), file_name: path.into(), ..AnnotatedImage::default() };
             names.give(&mut image);
             image.file_name
