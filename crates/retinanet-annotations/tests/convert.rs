@@ -395,8 +395,8 @@ fn lists_that_overlap_are_one_set() {
     }
     let output = folder.path().join("out");
     let converted = round_trip::convert(&root, Format::Yolo, output.clone(), &probe);
-    let names: Vec<(&str, usize)> = converted.splits.iter().map(|split| (split.name.as_str(), split.images)).collect();
-    assert_eq!(names, [("train", 2), ("val", 1)]);
+    let splits: Vec<(&str, usize)> = converted.splits.iter().map(|split| (split.name.as_str(), split.images)).collect();
+    assert_eq!(splits, [("train", 2), ("val", 1)]);
     assert!(converted.problems.iter().any(|problem| problem.what.starts_with("split \"trainval\" is left out")));
     assert_eq!(converted.problems.count(Effect::ImageDropped), 0);
     assert_eq!(names(&output).iter().filter(|name| name.ends_with(".jpg")).count(), 3);
