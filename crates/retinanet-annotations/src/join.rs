@@ -105,7 +105,7 @@ impl AnnotationSet {
             }
         }
         self.images.append(&mut images);
-        self.problems.append(other.problems);
+        self.problems.append_new(other.problems);
         if let Some(details) = other.details {
             for name in self.details.get_or_insert_default().merge(*details) {
                 let path = self.images.first().map_or(PathBuf::new(), |image| image.path.clone());

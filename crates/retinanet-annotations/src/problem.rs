@@ -20,7 +20,7 @@ use std::sync::Arc;
 ///     "labels/7.txt: line 3: box has non-positive width: expected > 0, found 0"
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The file it is in.
     pub path: Arc<Path>,
@@ -33,7 +33,7 @@ pub struct Problem {
 }
 
 /// Where in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Place {
     /// The file as a whole.

@@ -1,5 +1,6 @@
 //! All that was left out or looks wrong, in bounded memory.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +66,23 @@ impl Problems {
             self.kind(&other_kind.kind, other_kind.effect).count += other_kind.count - other_kind.kept;
         }
         other.kept.into_iter().for_each(|problem| self.push(problem));
+    }
+
+    /// The same for another part of what was read before, whose files may have been read for both: what is kept already is
+    /// the same finding.
+    pub(crate) fn append_new(&mut self, mut other: Self) {
+        let known: HashSet<&Problem> = self.kept.iter().collect();
+        for kind in &mut other.kinds {
+            let is_known = |problem: &&Problem| {
+                problem.effect == kind.effect && problem.kind() == kind.kind && known.contains(problem)
+            };
+            let again = other.kept.iter().filter(is_known).count();
+            kind.count -= again;
+            kind.kept -= again;
+        }
+        other.kept.retain(|problem| !known.contains(problem));
+        other.kinds.retain(|kind| kind.count > 0);
+        self.append(other);
     }
 
     /// The problems that are kept, in the order of their finding.
@@ -183,6 +201,16 @@ mod tests {
         assert!(both.iter().count() < 1000, "{}", both.iter().count());
         let kept: usize = both.kinds().iter().map(|kind| kind.kept).sum();
         assert_eq!(kept, both.iter().count());
+    }
+
+    #[test]
+    fn the_same_finding_of_two_parts_is_one() {
+        let mut problems: Problems =
+            ["a: 1", "b: 1", "a: 2"].map(|what| problem(what, Effect::Noted)).into_iter().collect();
+        let part = ["b: 1", "a: 2", "a: 3"].map(|what| problem(what, Effect::Noted)).into_iter().collect();
+        problems.append_new(part);
+        let whats: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+        assert_eq!((problems.len(), whats), (4, vec!["a: 1", "b: 1", "a: 2", "a: 3"]));
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn pieces<'a>(
                 return Err(AnnotationError::SplitNotFound {
                     path: path.to_owned(),
                     split: (*unknown).to_owned(),
-                    splits: names.to_vec(),
+                    splits: Vec::new(),
                 });
             }
             return Ok(Pieces::default());

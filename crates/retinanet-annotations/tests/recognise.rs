@@ -22,7 +22,7 @@ fn what_is_no_data_set_says_what_was_looked_for() {
     assert!(message(folder.path()).ends_with("found a.txt, images"));
     let other = message(&folder.path().join("a.txt"));
     assert!(
-        other.ends_with("expected a folder, a .json file (COCO) or a .yaml file (YOLO), found another file"),
+        other.ends_with("expected a folder, a .json file (COCO), a .yaml file (YOLO) or a .csv file (CSV, Open Images), found another file"),
         "{other}"
     );
 }

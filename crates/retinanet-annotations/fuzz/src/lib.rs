@@ -30,7 +30,7 @@ pub fn write(folder: &Path, name: &str, bytes: &[u8]) {
 /// # Panics
 /// A box is no box, or one is lost that was not counted.
 pub fn read_and_write(path: &Path, format: Format) {
-    let size = |_: &Path| Ok(ImageSize::new(100, 200));
+    let size = |_: &Path| -> Result<ImageSize, String> { Ok(ImageSize::new(100, 200)) };
     let mut request = DataRequest::new([path]);
     request.details = true;
     let Ok(set) = request.read(None, &size) else { return };
@@ -57,7 +57,10 @@ pub fn read_and_write(path: &Path, format: Format) {
         if format == Format::Yolo {
             continue;
         }
-        let lost: usize = [Loss::BoxesWithoutExtent, Loss::ThinBoxes, Loss::BoxesOutside].iter().map(|&loss| losses.count(loss)).sum();
+        let lost: usize = [Loss::BoxesWithoutExtent, Loss::ThinBoxes, Loss::BoxesOutside]
+            .iter()
+            .map(|&loss| losses.count(loss))
+            .sum();
         let read = DataRequest::new([&output]).read(Some("train"), &size);
         match read {
             Ok(read) => assert_eq!(read.num_annotations() + lost, boxes, "{format}: {:?}", read.problems),

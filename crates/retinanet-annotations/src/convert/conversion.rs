@@ -1,7 +1,7 @@
 //! A whole set, all splits in one go, with its image files.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::files::{self, Staging};
 use super::{Losses, Prepared};
@@ -194,11 +194,6 @@ fn usual_name(name: &str, names: &[String]) -> String {
     let is_only = |usual: &&str| names.iter().filter(|other| fits(usual, other)).count() == 1;
     let is_taken = |usual: &&str| names.iter().any(|other| other != name && is_same(usual, other));
     usual.filter(is_only).filter(|usual| !is_taken(usual)).unwrap_or(name).to_owned()
-}
-
-/// For callers that only have a path.
-pub(super) fn is_empty_folder(path: &Path) -> bool {
-    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::conversion::{ImageTransfer, is_empty_folder};
+use super::conversion::ImageTransfer;
 use crate::AnnotationError;
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AnnotationError {
     let path = path.to_owned();
     move |source| AnnotationError::Io { path, source }
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Refuses what would be overwritten against the will of its owner.
