@@ -1,9 +1,11 @@
 //! The arguments of every command.
 
 mod bench;
+mod data;
 mod quantize;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use data::{DataCommand, PreviewArgs};
 pub(crate) use quantize::QuantizeArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,6 +36,11 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Train, score and draw on a generated data set: about a minute, no files needed
     Demo(DemoArgs),
+    /// Look at a data set before training on it
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Time the network, detection or a training step, and report memory
     Bench(BenchArgs),
 }
@@ -48,7 +55,7 @@ impl Command {
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
-            Self::Score(_) | Self::Info(_) => None,
+            Self::Score(_) | Self::Info(_) | Self::Data { .. } => None,
         }
     }
 
@@ -57,7 +64,12 @@ impl Command {
         match self {
             Self::Train(_) | Self::Demo(_) => true,
             Self::Bench(args) => args.mode == BenchMode::Train,
-            Self::Detect(_) | Self::Eval(_) | Self::Quantize(_) | Self::Score(_) | Self::Info(_) => false,
+            Self::Detect(_)
+            | Self::Eval(_)
+            | Self::Quantize(_)
+            | Self::Score(_)
+            | Self::Info(_)
+            | Self::Data { .. } => false,
         }
     }
 }

@@ -102,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Data { command } => commands::data::run(&command),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod bench;
+pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod eval;
