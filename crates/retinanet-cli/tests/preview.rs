@@ -67,11 +67,9 @@ fn what_cannot_be_shown_is_said() {
     check(&["data", "preview", "--data", "nowhere", "--output", path(&sheet)], 2, "nowhere");
     assert!(!sheet.exists());
 
-    // A file that cannot be read is told once, also as a part of others' mosaics, and the rest is shown.
+    // A file that cannot be read is named, and the rest is shown.
     std::fs::write(folder.path().join("images/train/2.png"), "no image").expect("a file");
     let mosaic = ["--set", "train.augmentation.mosaic={ probability = 1.0 }"];
-    let output = check(&[&args[..], &mosaic].concat(), 1, "failed: ");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(stderr.matches("failed: ").count(), 1, "{stderr}");
+    check(&[&args[..], &mosaic].concat(), 1, "2.png");
     assert!(sheet.is_file());
 }

@@ -54,7 +54,8 @@ pub(crate) fn run(args: &PreviewArgs) -> anyhow::Result<Status> {
     pictures::write(&args.output, &grid(&cells, COLUMNS, 4)?)?;
     crate::out!("{}", table::render(&rows))?;
     crate::out!("\npreview: {} (epoch {}, seed {seed})", args.output.display(), args.epoch)?;
-    Ok(if failures.is_empty() { Status::Done } else { Status::DoneWithFailures })
+    let is_complete = failures.is_empty() && data::num_dropped_images(&dataset) == 0;
+    Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })
 }
 
 /// A sample at the size of a cell, with its boxes and their classes.
