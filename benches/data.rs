@@ -3,8 +3,14 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use retinanet_anchors::ImageSize;
-use retinanet_data::augmentation::{flip_horizontal, flip_vertical};
-use retinanet_data::{DecodeLimits, Image, PreparationScratch, Preprocessing, Sample, decode_at_least, decode_file};
+use retinanet_data::augmentation::{
+    Border, ColorChange, Piece, RotatedBox, Window, adjust_colors, crop, flip_horizontal, flip_vertical, mixup, mosaic,
+    paste, rotate, scale, turn,
+};
+use retinanet_data::{
+    Dataset, DecodeLimits, GeneratedConfig, GeneratedDataset, Image, PreparationScratch, Preprocessing, Sample,
+    decode_at_least, decode_file,
+};
 use std::hint::black_box;
 use std::path::PathBuf;
 
@@ -69,5 +75,57 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench);
+/// Each transform of a training sample, on pictures of 640 x 480 with about four boxes.
+fn augment(c: &mut Criterion) {
+    let config =
+        GeneratedConfig { images: 4, size: ImageSize::new(640, 480), empty: 0.0, ..GeneratedConfig::default() };
+    let set = GeneratedDataset::new(config).expect("a data set");
+    let samples: Vec<Sample> = (0..4).map(|index| set.sample(index).expect("a sample")).collect();
+    let (first, size) = (&samples[0], samples[0].image.size);
+    let border = Border { min_visible: 0.3, fill: [124, 116, 104] };
+    let mut group = c.benchmark_group("cpu/data");
+    group.throughput(Throughput::Elements((size.width * size.height) as u64));
+    let id = |name: &str| format!("augment_{name}/{}x{}/u8", size.height, size.width);
+
+    for (name, flip) in [("flip_horizontal", flip_horizontal as fn(&mut Sample)), ("flip_vertical", flip_vertical)] {
+        let mut sample = first.clone();
+        group.bench_function(id(name), |b| b.iter(|| flip(black_box(&mut sample))));
+    }
+    let none = ColorChange::default();
+    for (name, change) in [
+        ("brightness", ColorChange { brightness: 1.1, ..none }),
+        ("brightness_contrast", ColorChange { brightness: 1.1, contrast: 1.2, ..none }),
+        ("saturation", ColorChange { saturation: 1.2, ..none }),
+        ("hue", ColorChange { hue: 0.03, ..none }),
+        ("colors", ColorChange { brightness: 1.1, contrast: 0.9, saturation: 1.2, hue: 0.03, is_gray: false }),
+        ("grayscale", ColorChange { is_gray: true, ..none }),
+    ] {
+        let of = |b: &mut criterion::Bencher<'_>| {
+            b.iter_batched_ref(|| first.image.clone(), |image| adjust_colors(image, &change), BatchSize::LargeInput)
+        };
+        group.bench_function(id(name), of);
+    }
+    let by_value = |b: &mut criterion::Bencher<'_>, change: &dyn Fn(Sample) -> Sample| {
+        b.iter_batched(|| first.clone(), change, BatchSize::LargeInput)
+    };
+    group.bench_function(id("quarter_turn"), |b| by_value(b, &|sample| turn(sample, 1)));
+    group.bench_function(id("rotation"), |b| b.iter(|| rotate(black_box(first), 7.0, RotatedBox::Ellipse, border)));
+    let window = Window { left: 100, top: 80, size: ImageSize::new(400, 300) };
+    group.bench_function(id("crop"), |b| b.iter(|| crop(black_box(first), window, border)));
+    for factor in [0.5, 2.0] {
+        let run = |b: &mut criterion::Bencher<'_>| b.iter(|| scale(black_box(first), factor, size, [0.3, 0.6], border));
+        group.bench_function(id(&format!("scale_{factor}")), run);
+    }
+    let four = [&samples[0], &samples[1], &samples[2], &samples[3]];
+    group
+        .bench_function(id("mosaic"), |b| b.iter(|| mosaic(black_box(four), [0.5, 0.4], [0.6, 0.7, 0.8, 0.9], border)));
+    group.bench_function(id("mixup"), |b| by_value(b, &|sample| mixup(sample, &samples[1], 0.5)));
+    let other = &samples[1];
+    let piece = |object| Piece::new(other, object, ImageSize::new(700, 525), size, [0.2, 0.7]);
+    let pieces: Vec<Piece> = (0..other.boxes.len()).filter_map(piece).collect();
+    group.bench_function(id("copy_paste"), |b| by_value(b, &|sample| paste(sample, other, &pieces, border)));
+    group.finish();
+}
+
+criterion_group!(benches, bench, augment);
 criterion_main!(benches);

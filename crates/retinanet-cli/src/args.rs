@@ -17,7 +17,7 @@ pub(crate) use cache::{CacheArgs, CachePlace};
 pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use convert::{ConvertArgs, Form};
-pub(crate) use data::{DataCommand, DataConvertArgs};
+pub(crate) use data::{DataCommand, DataConvertArgs, PreviewArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use export::{ExportArgs, InputArg};
 pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
     Quantize(QuantizeArgs),
-    /// Convert data sets
+    /// Look at data sets before training on them, and convert them
     #[command(subcommand)]
     Data(DataCommand),
     /// Write a model as ONNX, for other programs to run

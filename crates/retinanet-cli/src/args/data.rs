@@ -1,6 +1,6 @@
 //! The arguments of `retinanet data`.
 
-use super::SelectionArgs;
+use super::{DataArgs, SelectionArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use retinanet_annotations::Format;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub(crate) enum DataCommand {
     /// Write data sets in another format, with their images, and tell what it cannot hold
     Convert(DataConvertArgs),
+    /// Draw images as training will see them beside the images as they are, with their boxes
+    Preview(PreviewArgs),
 }
 
 /// A format to write.
@@ -71,4 +73,34 @@ pub(crate) struct DataConvertArgs {
     /// Print one JSON document instead of lines
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Split to show; several joined with +, as train+val
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    pub(crate) split: String,
+    /// Augment as this preset says; `retinanet info` lists them
+    #[arg(long, value_name = "NAME", default_value = "small_r18", conflicts_with = "config")]
+    pub(crate) preset: String,
+    /// Augment as this file says
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any value of the configuration, as train.augmentation.mosaic={}; may be given several times
+    #[arg(long = "set", value_name = "key=value")]
+    pub(crate) set: Vec<String>,
+    /// Images to show, spread over the split
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) count: usize,
+    /// Epoch whose draws to show, from 0
+    #[arg(long, value_name = "E", default_value_t = 0)]
+    pub(crate) epoch: u64,
+    /// Start of everything that is drawn; the configuration's if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The contact sheet, PNG or JPEG by its ending
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }

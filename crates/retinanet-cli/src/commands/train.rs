@@ -67,14 +67,19 @@ fn initial_weights(args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Op
 
 /// The preset or file with the arguments merged in.
 fn configuration(args: &TrainArgs) -> anyhow::Result<Config> {
-    let text = match &args.config {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?,
-        None => Config::preset_text(&args.preset)?.to_owned(),
-    };
     let mut assignments = args.set.clone();
     let options =
         [("epochs", args.epochs.map(|n| n as u64)), ("batch", args.batch.map(|n| n as u64)), ("seed", args.seed)];
     assignments.extend(options.iter().filter_map(|(key, value)| value.map(|value| format!("train.{key}={value}"))));
-    let source = args.config.as_ref().map_or_else(|| args.preset.clone(), |path| path.display().to_string());
-    Config::parse(&text, &assignments).with_context(|| source)
+    read_configuration(&args.preset, args.config.as_deref(), &assignments)
+}
+
+/// The file, or the preset where there is none, with assignments merged in.
+pub(crate) fn read_configuration(preset: &str, file: Option<&Path>, assignments: &[String]) -> anyhow::Result<Config> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?,
+        None => Config::preset_text(preset)?.to_owned(),
+    };
+    let source = file.map_or_else(|| preset.to_owned(), |path| path.display().to_string());
+    Config::parse(&text, assignments).with_context(|| source)
 }
