@@ -20,16 +20,16 @@ pub struct ReducedImage {
     pub original: ImageSize,
 }
 
-/// Reads an image file as [`decode_file`](crate::decode_file) does, with both sides divided by the largest of 1, 2, 4 and 8
+/// Reads an image file as [`decode_file`] does, with both sides divided by the largest of 1, 2, 4 and 8
 /// that leaves `min_side` pixels of the shorter one, rounded up.
 ///
 /// Each pixel is the mean over those that it stands for, as resizing with smoothing gives. A plain JPEG is never computed
 /// whole: at a half it takes about 2/3 of the time, at an eighth 2/5. Colours stored at half the resolution are averaged as
-/// stored, where [`decode_file`](crate::decode_file) interpolates them first, and bytes are not rounded in between, so that
+/// stored, where [`decode_file`] interpolates them first, and bytes are not rounded in between, so that
 /// the pixels of photos are 50 dB from the mean of the whole picture: mostly the same, seldom more than a step or two.
 ///
 /// # Errors
-/// As [`decode_file`](crate::decode_file); the limits are those on the whole picture.
+/// As [`decode_file`]; the limits are those on the whole picture.
 pub fn decode_at_least(path: &Path, min_side: usize, limits: &DecodeLimits) -> Result<ReducedImage, DecodeError> {
     if let Some(reduced) = guarded(path, || plain_jpeg(path, min_side, limits))? {
         return Ok(reduced);

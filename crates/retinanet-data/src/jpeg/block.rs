@@ -1,5 +1,6 @@
 //! Blocks of coefficients to smaller blocks of pixels.
 
+use std::f32::consts::FRAC_1_SQRT_2;
 use std::f64::consts::{PI, SQRT_2};
 
 /// Row and column of each coefficient in the order in which they are stored, times 8 and added.
@@ -72,7 +73,7 @@ fn fold(u: usize, pixels: usize) -> (usize, f64) {
 const fn cosines<const N: usize>() -> [[f32; N]; N] {
     // Of multiples of pi / 16, from 0 to pi / 2.
     const QUARTER: [f32; 9] =
-        [1.0, 0.980_785_25, 0.923_879_5, 0.831_469_6, 0.707_106_77, 0.555_570_2, 0.382_683_43, 0.195_090_32, 0.0];
+        [1.0, 0.980_785_25, 0.923_879_5, 0.831_469_6, FRAC_1_SQRT_2, 0.555_570_2, 0.382_683_43, 0.195_090_32, 0.0];
     let mut table = [[0.0; N]; N];
     let mut u = 0;
     while u < N {

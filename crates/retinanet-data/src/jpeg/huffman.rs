@@ -33,7 +33,7 @@ impl Table {
                 }
                 if length <= SHORT {
                     let first = (code << (SHORT - length)) as usize;
-                    short[first..first + (1 << (SHORT - length))].fill((length as u16) << 8 | u16::from(symbol));
+                    short[first..first + (1 << (SHORT - length))].fill(((length as u16) << 8) | u16::from(symbol));
                 }
                 code += 1;
                 place += 1;
