@@ -1,11 +1,13 @@
 //! The arguments of every command.
 
 mod bench;
+mod check;
 mod data;
 mod quantize;
 mod selection;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
+pub(crate) use check::CheckArgs;
 pub(crate) use data::{ConvertArgs, DataCommand};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
@@ -32,7 +34,7 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Make a model of 8-bit integers, calibrated on images: a quarter of the size, and faster
     Quantize(QuantizeArgs),
-    /// Convert data sets
+    /// Convert data sets, and look them over
     #[command(subcommand)]
     Data(DataCommand),
     /// Score a file of detections against a file of ground truth, both COCO JSON

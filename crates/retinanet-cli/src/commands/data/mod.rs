@@ -1,5 +1,6 @@
 //! `retinanet data`: one file a command.
 
+mod check;
 pub(crate) mod convert;
 
 use crate::Status;
@@ -8,5 +9,6 @@ use crate::args::DataCommand;
 pub(crate) fn run(command: &DataCommand) -> anyhow::Result<Status> {
     match command {
         DataCommand::Convert(args) => convert::run(args),
+        DataCommand::Check(args) => check::run(args),
     }
 }
