@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod check;
 mod compare;
 mod completions;
 mod convert;
@@ -14,6 +15,7 @@ mod selection;
 
 pub(crate) use bench::{BenchArgs, BenchMode, IsaArg};
 pub(crate) use cache::{CacheArgs, CachePlace};
+pub(crate) use check::CheckArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
 pub(crate) use convert::{ConvertArgs, Form};

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet data`.
 
-use super::{DataArgs, SelectionArgs};
+use super::{CheckArgs, DataArgs, SelectionArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use retinanet_annotations::Format;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub(crate) enum DataCommand {
     /// Write data sets in another format, with their images, and tell what it cannot hold
     Convert(DataConvertArgs),
+    /// Look data sets over: numbers, flaws, duplicates and leaks, with pictures of the worst
+    Check(CheckArgs),
     /// Draw images as training will see them beside the images as they are, with their boxes
     Preview(PreviewArgs),
 }

@@ -1,7 +1,8 @@
 //! `retinanet data`: one file a command.
 
-pub(crate) mod convert;
-pub(crate) mod preview;
+mod check;
+mod convert;
+mod preview;
 
 use crate::Status;
 use crate::args::DataCommand;
@@ -10,5 +11,6 @@ pub(crate) fn run(command: &DataCommand) -> anyhow::Result<Status> {
     match command {
         DataCommand::Convert(args) => convert::run(args),
         DataCommand::Preview(args) => preview::run(args),
+        DataCommand::Check(args) => check::run(args),
     }
 }
