@@ -91,7 +91,7 @@ mod tests {
         let rows = [vec!["class".to_owned(), "AP".to_owned()], vec!["cat".to_owned(), "0.5".to_owned()]];
         assert_eq!(render(&rows), "class   AP\n----------\ncat    0.5");
         let hostile = [vec!["a\u{1b}[31mb".to_owned()], vec!["c\nd".to_owned()]];
-        assert_eq!(render(&hostile), "a\\u{1b}[31mb\n-------------\nc\\nd");
+        assert_eq!(render(&hostile), "a\\u{1b}[31mb\n------------\nc\\nd");
         assert_eq!(score(-1.0), "-");
         assert_eq!(score(0.12345), "0.123");
         let found = [0, 1, 2].map(|number| count(number, "box", "boxes"));
