@@ -111,6 +111,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("serde-saphyr", &["retinanet-annotations"]),
     ("strsim", &["retinanet-zoo"]),
     ("ureq", &["retinanet-zoo"]),
+    ("walkdir", &["retinanet-data"]),
     ("zip", &["retinanet"]),
 ];
 

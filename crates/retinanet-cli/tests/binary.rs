@@ -1,10 +1,10 @@
 //! The binary as scripts see it: exit codes, standard output, standard error.
 
-mod data;
+mod flawed;
 mod run;
 mod window;
 
-use data::{SMALL, write_data};
+use flawed::{SMALL, write_data};
 use run::{check, path};
 
 #[test]

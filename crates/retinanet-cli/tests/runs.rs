@@ -1,10 +1,10 @@
 //! Training as scripts see it: what is printed and where, runs that end early, runs beside each other.
 
-mod data;
+mod flawed;
 mod run;
 mod window;
 
-use data::{SMALL, write_data};
+use flawed::{SMALL, write_data};
 use run::{check, path};
 use std::path::{Path, PathBuf};
 use std::process::Output;

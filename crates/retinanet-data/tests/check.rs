@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use planted::{Annotated, Planted, cmyk_jpeg, turned_png};
 use retinanet_anchors::AnchorConfig;
+use retinanet_annotations::DataRequest;
 use retinanet_data::Preprocessing;
 use retinanet_data::check::{CheckInput, CheckOptions, CheckReport, FindingKind, FindingKind as Kind, Severity, check};
 
@@ -23,7 +24,7 @@ fn options() -> CheckOptions {
 }
 
 fn report_of(path: &Path) -> CheckReport {
-    let input = CheckInput::read(path, None).expect("a readable set");
+    let input = CheckInput::read(&DataRequest::new([path]), None).expect("a readable set");
     check(&input, &options(), &|_| ControlFlow::Continue(())).expect("good options")
 }
 
@@ -284,27 +285,73 @@ fn a_folder_of_images_is_told_as_such() {
     assert!(!report.needs_a_person() && report.classes.is_empty());
     // With something that looks like annotations it is a set that cannot be read.
     std::fs::write(set.folder().join("labels.json"), "[]").expect("a file");
-    assert!(CheckInput::read(set.folder(), None).is_err());
+    assert!(CheckInput::read(&DataRequest::new([set.folder()]), None).is_err());
 }
 
 #[test]
 fn chosen_splits_alone_are_checked() {
     let set = Planted::new();
     set.write_coco();
-    let input = CheckInput::read(set.folder(), Some("val")).expect("a readable set");
+    let input = CheckInput::read(&DataRequest::new([set.folder()]), Some("val")).expect("a readable set");
     let report = check(&input, &options(), &|_| ControlFlow::Continue(())).expect("good options");
     assert_eq!(report.splits.len(), 1);
     // The images of the other split are not in any of these, and that is no flaw.
     assert_eq!(counts(&report), BTreeMap::new());
-    let unknown = CheckInput::read(set.folder(), Some("test")).map(|_| ()).expect_err("no such split").to_string();
+    let unknown = CheckInput::read(&DataRequest::new([set.folder()]), Some("test"))
+        .map(|_| ())
+        .expect_err("no such split")
+        .to_string();
     assert!(unknown.contains("train") && unknown.contains("test"), "{unknown}");
+}
+
+#[test]
+fn several_sets_and_chosen_classes() {
+    let [mut first, second] = [Planted::new(), Planted::new()];
+    first.classes = vec!["ball".to_owned(), "square".to_owned()];
+    first.write_coco();
+    second.write_yolo();
+    let mut request = DataRequest::new([first.folder(), second.folder()]);
+    request.classes.rename.push(("ball".to_owned(), "disc".to_owned()));
+    request.classes.include.push("disc".to_owned());
+    let input = CheckInput::read(&request, None).expect("readable sets");
+    let report = check(&input, &options(), &|_| ControlFlow::Continue(())).expect("good options");
+    assert_eq!(report.classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>(), ["disc"]);
+    assert_eq!(report.splits.len(), 4);
+    let boxes: Vec<usize> = report.splits.iter().map(|split| split.boxes).collect();
+    assert_eq!(boxes[..2], boxes[2..]);
+    // Every image of the second set is one of the first, too.
+    assert_eq!(counts(&report)[&Kind::DuplicateAcrossSplits], 45);
+    request.classes.include.push("dsc".to_owned());
+    let unknown = CheckInput::read(&request, None).map(|_| ()).expect_err("no such class").to_string();
+    assert!(unknown.contains("dsc") && unknown.contains("disc"), "{unknown}");
+}
+
+#[test]
+fn a_set_that_is_not_divided_is_one_split_or_drawn() {
+    let mut set = Planted::new();
+    let images: Vec<_> = set.split_mut("val").drain(..).collect();
+    set.split_mut("train").extend(images);
+    set.write_coco();
+    let folder = set.folder().join("annotations");
+    std::fs::remove_file(folder.join("instances_val.json")).expect("a file");
+    std::fs::rename(folder.join("instances_train.json"), folder.join("boxes.json")).expect("a file");
+    let mut request = DataRequest::new([set.folder()]);
+    let names = |request: &DataRequest| {
+        let input = CheckInput::read(request, None).expect("a readable set");
+        let report = check(&input, &options(), &|_| ControlFlow::Continue(())).expect("good options");
+        (report.splits.iter().map(|split| split.name.clone()).collect::<Vec<_>>(), counts(&report))
+    };
+    assert_eq!(names(&request), (vec!["all".to_owned()], BTreeMap::new()));
+    request.division.val_fraction = Some(0.3);
+    let drawn = BTreeMap::from([(Kind::SplitDrawn, 2)]);
+    assert_eq!(names(&request), (vec!["train".to_owned(), "val".to_owned()], drawn));
 }
 
 #[test]
 fn an_interrupted_check_says_so() {
     let set = Planted::new();
     set.write_coco();
-    let input = CheckInput::read(set.folder(), None).expect("a readable set");
+    let input = CheckInput::read(&DataRequest::new([set.folder()]), None).expect("a readable set");
     let most = AtomicUsize::new(0);
     let stop = |done: usize| {
         most.fetch_max(done, Ordering::Relaxed);
@@ -323,7 +370,7 @@ fn the_report_is_the_same_on_any_number_of_threads() {
     set.split_mut("val").iter_mut().take(6).for_each(|image| image.pixels = source.clone());
     set.each_box(|idx, annotated| annotated.xywh[2] = if idx % 3 == 0 { 6.0 } else { annotated.xywh[2] });
     set.write_coco();
-    let input = CheckInput::read(set.folder(), None).expect("a readable set");
+    let input = CheckInput::read(&DataRequest::new([set.folder()]), None).expect("a readable set");
     let report = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         let report = pool.install(|| check(&input, &options(), &|_| ControlFlow::Continue(()))).expect("good options");

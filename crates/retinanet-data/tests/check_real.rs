@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use retinanet_anchors::AnchorConfig;
+use retinanet_annotations::DataRequest;
 use retinanet_data::Preprocessing;
 use retinanet_data::check::{CheckInput, CheckOptions, CheckReport, Finding, FindingKind, check};
 
@@ -14,7 +15,7 @@ fn report(name: &str) -> Option<CheckReport> {
         println!("skipped: no {}", path.display());
         return None;
     }
-    let input = CheckInput::read(&path, None).expect("a readable set");
+    let input = CheckInput::read(&DataRequest::new([path]), None).expect("a readable set");
     let options = CheckOptions {
         preprocessing: Preprocessing { min_size: 240, max_size: 320, ..Preprocessing::default() },
         anchors: AnchorConfig { sizes: vec![16.0, 32.0, 64.0, 128.0, 256.0], ..AnchorConfig::default() },

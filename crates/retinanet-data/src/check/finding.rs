@@ -91,6 +91,9 @@ kinds! {
     SplitDerived "split-derived" Note
         "lists made of images of other splits, which were left out of this report"
         "Nothing to do; do not train on such a list and validate on a part of it.";
+    SplitDrawn "split-drawn" Note
+        "splits drawn out of the set by a seed, as it has none of their name"
+        "Nothing to do; give the same fraction and seed to every command.";
     SplitOverlap "split-overlap" Error
         "image files listed in more than one split"
         "Keep each image in one split: scores on images that were trained on mean nothing.";

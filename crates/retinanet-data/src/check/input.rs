@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use retinanet_annotations::{AnnotatedImage, AnnotationError, AnnotationSet, ImageSizeProbe};
+use retinanet_annotations::{AnnotatedImage, AnnotationError, AnnotationSet, Class, ClassSelection, DataRequest};
 use walkdir::WalkDir;
 
 use super::finding::{Example, FindingKind};
@@ -36,38 +36,51 @@ impl CheckInput {
         Self { splits, is_whole: false, remarks: Vec::new() }
     }
 
-    /// Reads the splits of a set, each by itself: those that are asked for, as `train+val`, or all that there are.
+    /// Reads the splits of one or several sets, each by itself: those that are asked for, as `train+val`, or all that there are.
     ///
     /// Of all that there are, lists of images of others are left out: a split that two others make up, such as `trainval`,
-    /// and lists of a class's images in a split, such as `dog_train` beside `train`. A folder of images with no annotations
-    /// is one split, `images`.
+    /// and lists of a class's images in a split, such as `dog_train` beside `train`. A set that is not divided is one split,
+    /// `all`, and a folder of images with no annotations is one, `images`. Where two sets have a split of one name, that of
+    /// the second has the set's name before it.
     ///
     /// # Errors
-    /// Nothing is there, no format or several sets fit, a split is not among those found, or a file that the whole set
-    /// depends on cannot be read.
-    pub fn read(path: &Path, request: Option<&str>) -> Result<Self, AnnotationError> {
+    /// Nothing is there, no format or several sets fit, a split is not among those found, a class is asked for that no set
+    /// has, or a file that a whole set depends on cannot be read.
+    pub fn read(request: &DataRequest, split: Option<&str>) -> Result<Self, AnnotationError> {
+        let mut input = Self { is_whole: split.is_none(), ..Self::default() };
+        for path in &request.paths {
+            let classes = ClassSelection::default();
+            let one = DataRequest { paths: vec![path.clone()], classes, ..request.clone() };
+            let label = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            input.append(&label, Self::read_one(path, &one, split)?);
+        }
+        input.select(&request.classes)?;
+        Ok(input)
+    }
+
+    fn read_one(path: &Path, request: &DataRequest, split: Option<&str>) -> Result<Self, AnnotationError> {
         let probe = |path: &Path| image_size(path).map_err(|error| error.to_string());
-        let names = match (request, retinanet_annotations::splits(path)) {
-            (Some(request), _) => request.split('+').map(|name| name.trim().to_owned()).collect(),
+        let names = match (split, request.splits()) {
+            (Some(split), _) => split.split('+').map(|name| name.trim().to_owned()).collect(),
             (None, Ok(names)) => names,
             (None, Err(error)) => return images_alone(path).ok_or(error),
         };
-        let mut input = Self { is_whole: request.is_none(), ..Self::default() };
+        let mut input = Self::default();
         if names.is_empty() {
-            let annotations = retinanet_annotations::read(path, None, &probe as &ImageSizeProbe)?;
+            let annotations = request.read(None, &probe)?;
             input.splits.push(CheckSplit { name: "all".to_owned(), annotations });
             return Ok(input);
         }
         let mut derived = Vec::new();
         for name in &names {
-            if request.is_none() && names.iter().any(|whole| is_part_of(name, whole)) {
+            if split.is_none() && names.iter().any(|whole| is_part_of(name, whole)) {
                 derived.push(name.clone());
                 continue;
             }
-            let annotations = retinanet_annotations::read(path, Some(name), &probe as &ImageSizeProbe)?;
+            let annotations = request.read(Some(name), &probe)?;
             input.splits.push(CheckSplit { name: name.clone(), annotations });
         }
-        if request.is_none() {
+        if split.is_none() {
             derived.extend(input.remove_unions());
         }
         for name in derived {
@@ -78,15 +91,34 @@ impl CheckInput {
     }
 
     /// Adds the splits of another set; where both have one of a name, `label` is put before that of the other.
-    pub fn append(&mut self, label: &str, other: Self) {
+    fn append(&mut self, label: &str, other: Self) {
         for mut split in other.splits {
             if self.splits.iter().any(|known| known.name == split.name) {
                 split.name = format!("{label}/{}", split.name);
             }
             self.splits.push(split);
         }
-        self.is_whole |= other.is_whole;
         self.remarks.extend(other.remarks);
+    }
+
+    /// Selects classes by names that any of the splits may have.
+    fn select(&mut self, selection: &ClassSelection) -> Result<(), AnnotationError> {
+        if selection.is_empty() {
+            return Ok(());
+        }
+        let mut classes: Vec<Class> = Vec::new();
+        for class in self.splits.iter().flat_map(|split| &split.annotations.classes) {
+            if !classes.iter().any(|known| known.name == class.name) {
+                classes.push(class.clone());
+            }
+        }
+        for CheckSplit { annotations, .. } in &mut self.splits {
+            if annotations.classes.len() < classes.len() {
+                annotations.join(AnnotationSet { classes: classes.clone(), ..AnnotationSet::default() });
+            }
+            selection.apply(annotations)?;
+        }
+        Ok(())
     }
 
     /// Removes splits that are made of at least two others, each wholly inside, and gives their names.
@@ -142,7 +174,7 @@ fn images_alone(path: &Path) -> Option<CheckInput> {
     let example = Example { what, file: Some(path.to_owned()), ..Example::default() };
     let annotated = |(path, id): (PathBuf, i64)| {
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        AnnotatedImage { id, path, file_name, size: None, annotations: Vec::new() }
+        AnnotatedImage { id, path, file_name, ..AnnotatedImage::default() }
     };
     let images = images.into_iter().zip(1..).map(annotated).collect();
     let annotations = AnnotationSet { images, ..AnnotationSet::default() };
@@ -160,13 +192,7 @@ mod tests {
     use super::*;
 
     fn split(name: &str, images: &[&str]) -> CheckSplit {
-        let image = |name: &&str| AnnotatedImage {
-            id: 0,
-            path: PathBuf::from(name),
-            file_name: String::new(),
-            size: None,
-            annotations: Vec::new(),
-        };
+        let image = |name: &&str| AnnotatedImage { path: PathBuf::from(name), ..AnnotatedImage::default() };
         let annotations = AnnotationSet { images: images.iter().map(image).collect(), ..AnnotationSet::default() };
         CheckSplit { name: name.to_owned(), annotations }
     }

@@ -6,8 +6,9 @@
 //! ```no_run
 //! use std::ops::ControlFlow;
 //! use retinanet_data::check::{CheckInput, CheckOptions, check};
+//! use retinanet_data::retinanet_annotations::DataRequest;
 //!
-//! let input = CheckInput::read("my-data".as_ref(), None)?;
+//! let input = CheckInput::read(&DataRequest::new(["my-data"]), None)?;
 //! let report = check(&input, &CheckOptions::default(), &|_| ControlFlow::Continue(()))?;
 //! for finding in &report.findings {
 //!     println!("{}: {} {}", finding.kind, finding.count, finding.what);

@@ -15,13 +15,17 @@ pub(super) fn tally(splits: &[CheckSplit], limit: usize) -> Tally {
     let mut told: HashSet<(Arc<Path>, Option<i64>, &str)> = HashSet::new();
     for split in splits.iter().filter(|split| !split.annotations.problems.is_empty()) {
         let images = ImagesByStem::new(split);
+        // Of many alike the readers keep the first; the rest is as new as those are.
+        let mut new_kinds: HashMap<(&str, Effect), FindingKind> = HashMap::new();
         for problem in &split.annotations.problems {
             let (line, id) = position(problem.place);
             let place = line.map(|line| line as i64).or(id);
             if !told.insert((Arc::clone(&problem.path), place, &problem.what)) {
                 continue;
             }
-            tally.add(limit, kind(problem), 0.0, || Example {
+            let kind = kind(problem);
+            new_kinds.insert((problem.kind(), problem.effect), kind);
+            tally.add(limit, kind, 0.0, || Example {
                 what: problem.what.clone(),
                 split: Some(split.name.clone()),
                 file: Some(problem.path.to_path_buf()),
@@ -30,6 +34,11 @@ pub(super) fn tally(splits: &[CheckSplit], limit: usize) -> Tally {
                 image: images.of(problem),
                 ..Example::default()
             });
+        }
+        for counted in split.annotations.problems.kinds() {
+            if let Some(kind) = new_kinds.get(&(counted.kind.as_str(), counted.effect)) {
+                tally.count_more(*kind, counted.count - counted.kept);
+            }
         }
     }
     tally
@@ -43,7 +52,7 @@ fn kind(problem: &Problem) -> FindingKind {
         FindingKind::BoxWithoutArea
     } else if what.contains("box is outside the image") {
         FindingKind::BoxOutside
-    } else if starts(&["class:", "category_id:", "name: expected text"]) {
+    } else if starts(&["class:", "category_id:", "LabelName:", "name: expected text"]) {
         FindingKind::UnknownClass
     } else if starts(&["image_id:"]) {
         FindingKind::UnknownImage
@@ -55,9 +64,12 @@ fn kind(problem: &Problem) -> FindingKind {
         FindingKind::LabelWithoutImage
     } else if starts(&["labels: expected", "image: expected"]) {
         FindingKind::ImageWithoutLabelFile
+    } else if what.contains("images are drawn for it by seed") {
+        FindingKind::SplitDrawn
+    } else if starts(&["image left out: expected a file"]) {
+        FindingKind::ImageMissing
     } else if starts(&["image size:"]) {
-        let is_missing = !problem.path.exists();
-        if is_missing { FindingKind::ImageMissing } else { FindingKind::ImageUnreadable }
+        if !problem.path.exists() { FindingKind::ImageMissing } else { FindingKind::ImageUnreadable }
     } else {
         match problem.effect {
             Effect::BoxDropped => FindingKind::LabelMalformed,
@@ -122,6 +134,14 @@ mod tests {
         check("image: expected a.xml in Annotations, found nothing", ImageDropped, FindingKind::ImageWithoutLabelFile);
         check("image size: expected a readable image, found rubbish", ImageDropped, FindingKind::ImageMissing);
         check("columns: expected 5, or a class and at least 3 pairs, found 4", BoxDropped, FindingKind::LabelMalformed);
+        check("LabelName: expected a described label, found \"/m/0\"", BoxDropped, FindingKind::UnknownClass);
+        check(
+            "image left out: expected a file \"a\".jpg or the like, found nothing",
+            ImageDropped,
+            FindingKind::ImageMissing,
+        );
+        let drawn = "val: expected a split of this name, found none; 3 of 15 images are drawn for it by seed 0";
+        check(drawn, Noted, FindingKind::SplitDrawn);
         check("XML: unexpected end", ImageDropped, FindingKind::LabelUnreadable);
         check("nc: expected 1 as there are names, found 3", Noted, FindingKind::SetDescription);
     }

@@ -16,7 +16,7 @@ pub struct CheckReport {
     pub version: u32,
     /// Whether every image was looked at; false after an interruption, when all numbers are of a part.
     pub complete: bool,
-    /// Images that the annotations have, and how many of them were looked at.
+    /// Images that the annotations have.
     pub images: usize,
     /// How many of them were looked at.
     pub images_checked: usize,
