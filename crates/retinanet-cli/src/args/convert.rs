@@ -1,5 +1,6 @@
 //! The arguments of `retinanet convert`.
 
+use super::ZooArgs;
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -37,9 +38,11 @@ impl Storage {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// A model of ours, torchvision's, Detectron2's or MMDetection's: .safetensors, .pth or .pkl
-    #[arg(value_name = "MODEL")]
+    /// A model of ours, torchvision's, Detectron2's or MMDetection's (.safetensors, .pth or .pkl), or a name of `retinanet models`
+    #[arg(value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// Whose form to write
     #[arg(long, value_enum)]
     pub(crate) to: Form,

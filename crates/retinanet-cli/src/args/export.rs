@@ -1,13 +1,16 @@
 //! The arguments of `retinanet export`.
 
+use super::ZooArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A checkpoint of `retinanet train`, or torchvision's RetinaNet weights
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint of `retinanet train`, torchvision's RetinaNet weights, or a name of `retinanet models`
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArgs,
     /// File to write
     #[arg(long, value_name = "FILE.onnx")]
     pub(crate) onnx: PathBuf,

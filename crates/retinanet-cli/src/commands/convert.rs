@@ -2,7 +2,9 @@
 
 use crate::Status;
 use crate::args::{ConvertArgs, Form};
+use crate::interrupt::Interrupt;
 use crate::output::check_file;
+use crate::zoo::{self, Wanted};
 use anyhow::Context;
 use retinanet::{Config, Detector, Toolkit, to_torchvision, weights};
 use std::collections::BTreeMap;
@@ -11,7 +13,10 @@ use std::path::Path;
 pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<Status> {
     check_file(&args.model, &args.output, "--output")?;
     let is_torch = is_torch_file(&args.output, args.to)?;
-    let mut detector = Detector::load(&args.model)?;
+    let Some(model) = zoo::resolve(&args.model, Wanted::Detector, &args.zoo, &Interrupt::ignored())? else {
+        return Ok(Status::DoneWithFailures);
+    };
+    let mut detector = Detector::load(model)?;
     if !args.set.is_empty() {
         reconfigure(&mut detector, &args.set)?;
     }

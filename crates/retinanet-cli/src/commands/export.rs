@@ -1,6 +1,8 @@
 //! `retinanet export`: a model for other programs to run.
 
 use crate::args::{ExportArgs, InputArg};
+use crate::interrupt::Interrupt;
+use crate::zoo::{self, Wanted};
 use crate::{Status, output, table};
 use retinanet::{Detector, OnnxFile, OnnxInput, OnnxOptions, OnnxValue, Opset};
 use retinanet_data::Preprocessing;
@@ -44,7 +46,10 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<Status> {
         InputArg::U8Nhwc => OnnxInput::U8Nhwc,
     };
     let options = OnnxOptions { opset: Opset::new(args.opset)?, input, with_nms: args.with_nms };
-    let detector = Detector::load(&args.model)?;
+    let Some(model) = zoo::resolve(&args.model, Wanted::Detector, &args.zoo, &Interrupt::ignored())? else {
+        return Ok(Status::DoneWithFailures);
+    };
+    let detector = Detector::load(model)?;
     if detector.quantization.is_some() {
         eprintln!(
             "note: the model is quantised: its layers are written in f32, with what their 8-bit weights stand for"
