@@ -4,7 +4,7 @@
 //! and in detections, and a file for each batch with the input and our own output. The thresholds of the detectors are
 //! lowered until some hundred pairs of an anchor and a class pass, whatever the weights.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use retinanet::weights::write;
 use retinanet::{Config, Detector, InferenceOptions, Model, OnnxInput, OnnxOptions, Opset, Predictions, Result};
 use retinanet_anchors::{Detection, ImageSize, Pyramid};
@@ -30,29 +30,42 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// COCO's 91 outputs, and last layers that tell places apart, which those of a new model hardly do.
+/// COCO's 91 outputs, and last layers whose outputs spread as those of a trained model do: nearly alike in a new one of few
+/// layers, they grow with every block that is added.
 fn random(preset: &str) -> Result<Detector> {
     let config = Config::preset(preset)?;
-    let model = Model::new(&config, 91, 1)?;
-    for name in ["head.classification_head.cls_logits.weight", "head.regression_head.bbox_reg.weight"] {
-        let weight = model.parameters.variable(name)?;
-        weight.set(&(weight.as_detached_tensor() * 20.0)?)?;
-    }
     let class = |id: i64| retinanet_annotations::Class { category_id: id, name: id.to_string() };
-    Ok(Detector::new(config, (0..91).map(class).collect(), model))
+    let model = Model::new(&config, 91, 1)?;
+    let detector = Detector::new(config, (0..91).map(class).collect(), model);
+    let pixels = noise(&[ImageSize::new(320, 256)], 256, 320)?;
+    let predictions = detector.plan(&InferenceOptions::default())?.predict(&pixels)?;
+    for (levels, layer, wanted) in [
+        (&predictions.class_logits, "classification_head.cls_logits", 1.5),
+        (&predictions.box_deltas, "regression_head.bbox_reg", 0.3),
+    ] {
+        let weight = detector.model.parameters.variable(&format!("head.{layer}.weight"))?;
+        weight.set(&(weight.as_detached_tensor() * (wanted / deviation(levels)?))?)?;
+    }
+    Ok(detector)
+}
+
+fn deviation(levels: &Pyramid<Tensor>) -> Result<f64> {
+    let values = joined(levels)?.flatten_all()?.to_vec1::<f32>()?;
+    let mean = values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64;
+    let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    Ok(variance.sqrt())
 }
 
 fn write_case(folder: &Path, mut detector: Detector) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| retinanet::Error::Io { path: folder.to_owned(), source })?;
     let plan = detector.plan(&InferenceOptions::default())?;
-    let mut first = None;
+    let mut is_first = true;
     for (images, height, width) in BATCHES {
         let sizes: Vec<ImageSize> = (0..images).map(|i| ImageSize::new(width - 11 * i, height - 7 * i)).collect();
         let pixels = noise(&sizes, height, width)?;
         let predictions = plan.predict(&pixels)?;
-        if first.is_none() {
+        if std::mem::take(&mut is_first) {
             detector.config.post_processing.score_threshold = threshold(&predictions)?;
-            first = Some(());
         }
         let found = detections(&detector, &predictions, ImageSize::new(width, height), &sizes)?;
         let tensors = tensors(&detector, &pixels, &predictions, &sizes, &found)?;
@@ -144,5 +157,5 @@ fn tensors(
         ("anchors", rows(anchors, 4)?),
         ("detections", rows(found.collect(), 7)?),
     ];
-    entries.into_iter().map(|(name, tensor)| Ok((name.to_owned(), tensor.to_dtype(DType::F32)?))).collect()
+    Ok(BTreeMap::from(entries.map(|(name, tensor)| (name.to_owned(), tensor))))
 }
