@@ -32,7 +32,7 @@ pub struct Detector {
 }
 
 /// Entries of a checkpoint's metadata.
-const CONFIG: &str = "config";
+pub(crate) const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
 const QUANTIZATION: &str = "quantization";
 const ORIGIN: &str = "origin";
