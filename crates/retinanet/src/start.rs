@@ -108,7 +108,7 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
     }
 }
 
-/// The tensors of another toolkit for pictures prepared as the configuration says, and a note for each thing in which the
+/// The tensors of another training for pictures prepared as the configuration says, and a note for each thing in which the
 /// configuration leaves what they were trained with.
 fn adapted(foundation: Foundation, config: &Config, path: &Path) -> Result<(BTreeMap<String, Tensor>, Vec<String>)> {
     let Foundation { mut tensors, trained } = foundation;
@@ -128,7 +128,8 @@ fn adapted(foundation: Foundation, config: &Config, path: &Path) -> Result<(BTre
     // The stem of pictures that are divided by another deviation: its weights are multiplied instead, which padding with
     // zeros does not see.
     let scales: Vec<f32> = config.preprocessing.std.iter().zip(std).map(|(ours, theirs)| ours / theirs).collect();
-    if let Some(stem) = tensors.get_mut(STEM).filter(|stem| stem.dims().get(1) == Some(&scales.len())) {
+    let stem = tensors.get_mut(STEM).filter(|stem| stem.dims().get(1) == Some(&scales.len()));
+    if let Some(stem) = stem.filter(|_| std != config.preprocessing.std) {
         *stem = stem.broadcast_mul(&Tensor::from_vec(scales, (1, 3, 1, 1), &Device::Cpu)?)?;
     }
     let mut notes = Vec::new();

@@ -253,6 +253,12 @@ fn a_training_goes_on_where_a_toolkit_ended() {
     assert_eq!(started.notes.len(), 1, "{:?}", started.notes);
     check("fine-tuned", &class_logits(&config, &started.model, picture), &expected, expected.len());
 
+    // From a checkpoint of ours that was made of theirs, the same.
+    let ours = folder.path().join("ours.safetensors");
+    theirs.save(&ours).expect("a checkpoint");
+    let started = start(&config, &theirs.classes, &InitialWeights::Detector(ours)).expect("a model");
+    check("fine-tuned again", &class_logits(&config, &started.model, picture), &expected, expected.len());
+
     config.backbone.stride_in_1x1 = false;
     let notes = start(&config, &theirs.classes, &weights).expect("a model").notes;
     let note = "weights: Detectron2 trained them with backbone.stride_in_1x1=true; the configuration has false";

@@ -53,7 +53,7 @@ fn differences(detector: &Detector, c5_channels: usize) -> Vec<String> {
     expect("quantization", !is_quantized, &"none", &format_args!("layers in 8 bits"));
     expect("backbone.width", backbone.width == 64, &64, &backbone.width);
     expect("backbone.stride_in_1x1", !backbone.stride_in_1x1, &false, &backbone.stride_in_1x1);
-    expect("fpn.coarsest", fpn.coarsest == PyramidLevel::P7, &"p7", &fpn.coarsest);
+    expect("fpn.coarsest", fpn.coarsest == PyramidLevel::P7, &"p7", &format_args!("{}", fpn.coarsest));
     expect("fpn.relu_before_p7", fpn.relu_before_p7, &true, &fpn.relu_before_p7);
     // torchvision tells by the channels alone.
     let is_p5 = c5_channels == fpn.channels;

@@ -44,7 +44,7 @@ pub(crate) fn import(file: WeightFile, sha256: &str) -> Result<Imported> {
 /// Tensors of a detector or a backbone under our names and in our order, to go on training from.
 pub(crate) struct Foundation {
     pub(crate) tensors: BTreeMap<String, Tensor>,
-    /// How the toolkit had trained them; none of torchvision's and our own files, which are as our configurations say.
+    /// How they were trained, where that is known; torchvision's are as our configurations have it.
     pub(crate) trained: Option<Trained>,
 }
 
@@ -62,7 +62,18 @@ pub(crate) struct Trained {
 pub(crate) fn foundation(file: WeightFile) -> Result<Foundation> {
     let renamed = names::canonical(file.tensors)?;
     match renamed.naming {
-        Naming::Torchvision => Ok(Foundation { tensors: renamed.tensors, trained: None }),
+        Naming::Torchvision => {
+            // A checkpoint of ours, which may have been made of another toolkit's, says it itself.
+            let config = file.metadata.get(crate::detector::CONFIG).and_then(|text| Config::parse(text, &[]).ok());
+            let trained = config.map(|Config { preprocessing, backbone, fpn, .. }| Trained {
+                toolkit: Toolkit::Retinanet,
+                mean: preprocessing.mean,
+                std: preprocessing.std,
+                stride_in_1x1: backbone.stride_in_1x1,
+                relu_before_p7: fpn.relu_before_p7,
+            });
+            Ok(Foundation { tensors: renamed.tensors, trained })
+        }
         Naming::Detectron2 | Naming::Caffe2 => detectron2::foundation(renamed.tensors, renamed.naming),
         Naming::Mmdetection => mmdetection::foundation(renamed.tensors, &file.metadata),
     }
