@@ -22,7 +22,7 @@ struct Document {
 }
 
 /// The manifest of this workspace.
-const EMBEDDED: &str = include_str!("../../../weights/manifest.toml");
+const EMBEDDED: &str = include_str!("../manifest.toml");
 
 impl Manifest {
     /// The models of this workspace's `weights/manifest.toml`.
