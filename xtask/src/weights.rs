@@ -67,7 +67,7 @@ mod tests {
         check(&["list"], &["models", "list"]);
         check(&["fetch", "a", "b"], &["models", "fetch", "a", "b"]);
         check(&["verify", "--json", "a"], &["models", "verify", "--json", "a"]);
-        check(&["list", "--cache-dir", "folder"], &["models", "list", "--cache-dir", "folder"]);
+        check(&["list", "--models-dir", "folder"], &["models", "list", "--models-dir", "folder"]);
         assert!(Line::try_parse_from(["weights", "remove"]).is_err());
     }
 }

@@ -133,10 +133,7 @@ impl Cache {
             CachePlace::Disk => {
                 let folder = match &args.cache_dir {
                     Some(folder) => folder.clone(),
-                    None => dirs::cache_dir()
-                        .context("--cache-dir: expected a folder, found none of the user's for caches")?
-                        .join("retinanet")
-                        .join("images"),
+                    None => crate::zoo::user_cache("--cache-dir")?.join("images"),
                 };
                 let warn = |what: &str| eprintln!("warning: {what}");
                 let cache = DiskCache::open(&folder, args.limit(), warn);

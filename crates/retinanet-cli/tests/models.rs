@@ -49,7 +49,7 @@ impl Case {
         let mut command = Command::new(env!("CARGO_BIN_EXE_retinanet"));
         command
             .args(args)
-            .arg("--cache-dir")
+            .arg("--models-dir")
             .arg(self.cache())
             .arg("--manifest")
             .arg(self.folder.path().join("models.toml"));
@@ -276,7 +276,8 @@ fn a_write_that_is_refused_is_told_and_loses_nothing() {
     let server = Server::start(move |request, _| Reply::file(request, "\"a\"", &sent));
     let case = Case::of(&server, &body);
     let mut limited = Command::new("sh");
-    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" models fetch tiny --cache-dir cache --manifest models.toml";
+    let script =
+        "trap '' XFSZ; ulimit -f 2048; exec \"$0\" models fetch tiny --models-dir cache --manifest models.toml";
     limited.args(["-c", script, env!("CARGO_BIN_EXE_retinanet")]).current_dir(case.folder.path()).env("no_proxy", "*");
     let output = limited.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("a shell");
     check(output, 2, "tiny.pth.part: cannot write: ");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub(crate) struct ZooArgs {
     /// Folder that models by name are kept in; the user's cache folder if not given
     #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) cache_dir: Option<PathBuf>,
+    pub(crate) models_dir: Option<PathBuf>,
     /// More models by name, listed as in weights/manifest.toml; they come before those built in
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,

@@ -23,7 +23,7 @@ fn hint(error: &ZooError, program: &str) -> Option<String> {
             Some("a file in the cache that is not the model must be removed before it is fetched anew".to_owned())
         }
         ZooError::Io { source, .. } if is_of_the_folder(source.kind()) => {
-            Some("--cache-dir takes another folder".to_owned())
+            Some("--models-dir takes another folder".to_owned())
         }
         _ => None,
     }
@@ -63,8 +63,8 @@ mod tests {
         check(fetch(Fault::Tls("unknown issuer".to_owned())), Some("SSL_CERT_FILE"));
         check(ZooError::UnknownModel { name: "tinny".to_owned(), nearest: vec![] }, Some("`retinanet models` lists"));
         let io = |kind: ErrorKind| ZooError::Io { path: "cache".into(), doing: "cannot write", source: kind.into() };
-        check(io(ErrorKind::StorageFull), Some("--cache-dir"));
-        check(io(ErrorKind::ReadOnlyFilesystem), Some("--cache-dir"));
+        check(io(ErrorKind::StorageFull), Some("--models-dir"));
+        check(io(ErrorKind::ReadOnlyFilesystem), Some("--models-dir"));
         check(io(ErrorKind::BrokenPipe), None);
         check(ZooError::NotFound { path: "a.pth".into() }, None);
         check(ZooError::Folder { path: "run".into() }, Some("last.safetensors"));

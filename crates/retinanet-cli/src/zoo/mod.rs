@@ -25,14 +25,19 @@ pub(crate) enum Wanted {
     Backbone,
 }
 
+/// The folder of this program among the user's caches; the option is what names another.
+pub(crate) fn user_cache(option: &str) -> anyhow::Result<PathBuf> {
+    let strategy = choose_native_strategy();
+    let strategy =
+        strategy.with_context(|| format!("{option}: expected a folder, found none, and no home folder either"))?;
+    Ok(strategy.cache_dir().join("retinanet"))
+}
+
 /// The models that there are by name, and where they are kept.
 pub(crate) fn open(args: &ZooArgs) -> anyhow::Result<Zoo> {
-    let folder = match &args.cache_dir {
+    let folder = match &args.models_dir {
         Some(folder) => folder.clone(),
-        None => choose_native_strategy()
-            .context("--cache-dir: expected a folder, found none, and no home folder either")?
-            .cache_dir()
-            .join("retinanet"),
+        None => user_cache("--models-dir")?,
     };
     let embedded = Manifest::embedded();
     let manifest = match &args.manifest {

@@ -64,9 +64,9 @@ impl DiskCache {
     /// The folder cannot be made, read or locked.
     pub fn open(folder: &Path, limit_bytes: u64, warn: impl Fn(&str) + Send + Sync + 'static) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let ledger = Ledger::new(folder);
-        let (mut older, mut total) = (Vec::new(), 0);
-        ledger.update(|held| {
+        let mut older = Vec::new();
+        let ledger = Ledger::join(folder, || {
+            let mut total = 0;
             for file in fs::read_dir(folder)?.filter_map(Result::ok) {
                 let (path, Ok(metadata)) = (file.path(), file.metadata()) else { continue };
                 let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -82,9 +82,9 @@ impl DiskCache {
                 }
                 total += metadata.len();
             }
-            *held = total;
-            Ok(())
+            Ok(total)
         })?;
+        let held = ledger.update(|held| Ok(*held))?;
         older.sort_by(|a, b| b.cmp(a));
         let older = older.into_iter().map(|(_, path, bytes)| (path, bytes)).collect();
         Ok(Self {
@@ -98,7 +98,7 @@ impl DiskCache {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
-            held: AtomicU64::new(total),
+            held: AtomicU64::new(held),
         })
     }
 

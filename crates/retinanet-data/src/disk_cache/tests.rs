@@ -58,7 +58,8 @@ impl Folder {
     fn entries(&self) -> Vec<(PathBuf, u64)> {
         let files = fs::read_dir(self.cache_folder()).expect("a folder").map(|file| file.expect("a file").path());
         let entries = files.filter(|path| entry::is_entry(path) || entry::is_temporary(path));
-        entries.map(|path| (path.clone(), fs::metadata(path).expect("a file").len())).collect()
+        // One may be renamed or removed meanwhile.
+        entries.filter_map(|path| Some((path.clone(), fs::metadata(path).ok()?.len()))).collect()
     }
 
     fn bytes(&self) -> u64 {
