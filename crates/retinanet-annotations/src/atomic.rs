@@ -23,15 +23,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// ```
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = create_beside(path)?;
-    let guard = RemoveOnDrop(temporary);
+    let mut guard = RemoveOnDrop { path: temporary, is_renamed: false };
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
     write(&mut buffered)?;
     let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&guard.0, path)?;
-    // The temporary name is gone: nothing to remove.
-    std::mem::forget(guard);
+    fs::rename(&guard.path, path)?;
+    guard.is_renamed = true;
     Ok(())
 }
 
@@ -107,12 +106,17 @@ fn temporary_prefix(path: &Path) -> io::Result<OsString> {
 
 const SUFFIX: &str = ".tmp";
 
-struct RemoveOnDrop(PathBuf);
+struct RemoveOnDrop {
+    path: PathBuf,
+    is_renamed: bool,
+}
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        // An error is on its way to the caller already; a second one could not be told.
-        let _ = fs::remove_file(&self.0);
+        if !self.is_renamed {
+            // An error is on its way to the caller already; a second one could not be told.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -108,6 +108,8 @@ pub(super) struct Staging {
     path: PathBuf,
     /// Locked as long as somebody writes.
     lock: Option<File>,
+    /// Whether the folder is in its place: nothing to remove.
+    is_renamed: bool,
 }
 
 const SUFFIX: &str = ".partial";
@@ -126,7 +128,7 @@ impl Staging {
         prefix.push(format!("{}-{number}{SUFFIX}", std::process::id()));
         let path = parent.join(prefix);
         fs::create_dir(&path).map_err(io_error(&path))?;
-        let mut staging = Self { path, lock: None };
+        let mut staging = Self { path, lock: None, is_renamed: false };
         let lock = staging.path.join(LOCK);
         let file = File::create_new(&lock).map_err(io_error(&lock))?;
         // Where the file system has no locks, nothing is ever taken for abandoned.
@@ -161,16 +163,17 @@ impl Staging {
             }
             fs::remove_dir_all(&old).map_err(io_error(&old))?;
         }
-        // The name is gone: nothing to remove.
-        std::mem::forget(self);
+        self.is_renamed = true;
         Ok(())
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // An error is on its way to the caller already; a second one could not be told.
-        let _ = fs::remove_dir_all(&self.path);
+        if !self.is_renamed {
+            // An error is on its way to the caller already; a second one could not be told.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 
