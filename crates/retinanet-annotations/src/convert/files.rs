@@ -30,10 +30,7 @@ pub(super) fn check_output(output: &Path, overwrite: bool, sources: &[PathBuf]) 
         return refuse("a folder that is new or empty", found);
     }
     if !overwrite && !is_empty_folder(output) {
-        return refuse(
-            "a folder that is new or empty",
-            "one with something in it, which is only replaced where overwriting is asked for",
-        );
+        return refuse("a folder that is new or empty", "one with something in it");
     }
     check_sources(output, sources.iter().map(PathBuf::as_path))?;
     match std::env::current_dir() {

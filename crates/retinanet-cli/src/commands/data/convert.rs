@@ -4,7 +4,7 @@ use crate::args::DataConvertArgs;
 use crate::interrupt::Interrupt;
 use crate::{Status, data, progress, table};
 use indicatif::ProgressBar;
-use retinanet_annotations::{Conversion, Converted, ImageTransfer};
+use retinanet_annotations::{AnnotationError, Conversion, Converted, ImageTransfer};
 use serde_json::json;
 use std::path::Path;
 
@@ -30,7 +30,9 @@ pub(crate) fn run(args: &DataConvertArgs) -> anyhow::Result<Status> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let Some(converted) = converted? else { return Ok(Status::DoneWithFailures) };
+    let Some(converted) = converted.map_err(|error| with_hint(error, args))? else {
+        return Ok(Status::DoneWithFailures);
+    };
     data::report_problems(&converted.problems);
     if args.json {
         print_json(args, &converted)?
@@ -38,6 +40,12 @@ pub(crate) fn run(args: &DataConvertArgs) -> anyhow::Result<Status> {
         print(args, &converted)?
     }
     Ok(if converted.is_complete() { Status::Done } else { Status::DoneWithFailures })
+}
+
+/// Says how a folder that is refused would be replaced.
+fn with_hint(error: AnnotationError, args: &DataConvertArgs) -> anyhow::Error {
+    let is_full = matches!(&error, AnnotationError::Content { what, .. } if what == "output") && args.output.is_dir();
+    if is_full && !args.overwrite { anyhow::anyhow!("{error}; --overwrite replaces it") } else { error.into() }
 }
 
 fn print(args: &DataConvertArgs, converted: &Converted) -> anyhow::Result<()> {
