@@ -136,8 +136,11 @@ pub(crate) fn column(header: &StringRecord, names: &[&str]) -> Option<usize> {
 }
 
 /// The text of a column without blanks around it; empty where the row is too short.
+///
+/// Where files were put together, the mark before the text of one stands in the middle, and is no part of a name.
 pub(crate) fn cell(row: &StringRecord, column: usize) -> &str {
-    row.get(column).unwrap_or_default().trim()
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    row.get(column).unwrap_or_default().trim_matches(is_blank)
 }
 
 /// Writes a file of rows, whole or not at all.
@@ -151,4 +154,15 @@ pub(crate) fn write_rows(
         writer.flush()
     });
     written.map_err(|source| AnnotationError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_have_no_blanks_and_no_marks_around_them() {
+        let row = StringRecord::from(vec!["\u{feff}dog ", "\t\u{feff}", "a\u{feff}b"]);
+        assert_eq!([0, 1, 2, 3].map(|column| cell(&row, column)), ["dog", "", "a\u{feff}b", ""]);
+    }
 }
