@@ -23,7 +23,7 @@ impl Ledger {
             Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(error)) => return Err(error),
         };
-        let ledger = Self { path: folder.join("held-bytes"), users: users };
+        let ledger = Self { path: folder.join("held-bytes"), users };
         let counted = count()?;
         if is_alone {
             ledger.update(|held| {
