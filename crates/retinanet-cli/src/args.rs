@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// List, fetch and check published models, which every command takes by name
     Models(ModelsArgs),
-    /// Train, score and draw on a generated data set: about a minute, no files needed
+    /// Train, score and draw on a generated data set: a minute or two, no files needed
     Demo(DemoArgs),
     /// Time the network, detection or a training step, and report memory
     Bench(BenchArgs),

@@ -10,7 +10,7 @@ use retinanet_anchors::ImageSize;
 use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
 use std::sync::Arc;
 
-/// What makes `small_r18` small enough to learn the generated shapes in about a minute on two cores.
+/// What makes `small_r18` small enough to learn the generated shapes in a minute or two on two cores.
 const ASSIGNMENTS: [&str; 9] = [
     "backbone.width=24",
     "fpn.channels=48",
