@@ -5,6 +5,7 @@ mod cache;
 mod check;
 mod compare;
 mod completions;
+mod configuration;
 mod convert;
 mod data;
 mod detect;
@@ -18,6 +19,7 @@ pub(crate) use cache::{CacheArgs, CachePlace};
 pub(crate) use check::CheckArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use completions::{CompletionsArgs, ManualArgs};
+pub(crate) use configuration::ConfigurationArgs;
 pub(crate) use convert::{ConvertArgs, Form};
 pub(crate) use data::{DataCommand, DataConvertArgs, PreviewArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
@@ -191,12 +193,8 @@ pub(crate) struct TrainArgs {
     /// Split to score while training; none if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) val_split: Option<String>,
-    /// Start from this preset; `retinanet info` lists them
-    #[arg(long, value_name = "NAME", default_value = "small_r18", conflicts_with = "config")]
-    pub(crate) preset: String,
-    /// Start from this file; `retinanet info --preset NAME` prints one to begin with
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArgs,
     /// Start from the weights of this detector; its class layer starts anew if the classes differ
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "backbone_weights")]
     pub(crate) weights: Option<PathBuf>,
@@ -218,9 +216,6 @@ pub(crate) struct TrainArgs {
     pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) engine: Engine,
-    /// Any value of the configuration, as loss.class.focal.gamma=1.5; may be given several times
-    #[arg(long = "set", value_name = "key=value")]
-    pub(crate) set: Vec<String>,
     /// Folder of the run: configuration, metrics, checkpoints, pictures, report
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet data check`.
 
-use super::SelectionArgs;
+use super::{ConfigurationArgs, SelectionArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,15 +16,8 @@ pub(crate) struct CheckArgs {
     pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
-    /// Whose image size and anchors the boxes should fit; `retinanet info` lists the presets
-    #[arg(long, value_name = "NAME", default_value = "small_r18", conflicts_with = "config")]
-    pub(crate) preset: String,
-    /// The same from a configuration file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Any value of the configuration, as preprocessing.min_size=480; may be given several times
-    #[arg(long = "set", value_name = "key=value")]
-    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArgs,
     /// Most examples of a finding
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub(crate) examples: usize,
@@ -43,7 +36,8 @@ pub(crate) struct CheckArgs {
 }
 
 const AFTER_HELP: &str = "\
-Every image is decoded once. Findings are notes (nothing to do), warnings
+Every image is decoded once, and the boxes should fit the image size and the
+anchors of the configuration. Findings are notes (nothing to do), warnings
 (a person should look) and errors (training or scores are wrong until mended).
 
 Exit codes: 0 notes at most; 1 there are warnings or errors, or the check was

@@ -1,6 +1,6 @@
 //! The arguments of `retinanet data`.
 
-use super::{CheckArgs, DataArgs, SelectionArgs};
+use super::{CheckArgs, ConfigurationArgs, DataArgs, SelectionArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use retinanet_annotations::Format;
 use std::path::PathBuf;
@@ -84,15 +84,8 @@ pub(crate) struct PreviewArgs {
     /// Split to show; several joined with +, as train+val
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
-    /// Augment as this preset says; `retinanet info` lists them
-    #[arg(long, value_name = "NAME", default_value = "small_r18", conflicts_with = "config")]
-    pub(crate) preset: String,
-    /// Augment as this file says
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Any value of the configuration, as train.augmentation.mosaic={}; may be given several times
-    #[arg(long = "set", value_name = "key=value")]
-    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArgs,
     /// Images to show, spread over the split
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) count: usize,

@@ -5,7 +5,6 @@ use crate::data::Cache;
 use crate::interrupt::Interrupt;
 use crate::zoo::{self, Wanted};
 use crate::{Status, data, summary, training};
-use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
 use retinanet::{Config, InitialWeights, Training, start};
 use std::path::{Path, PathBuf};
@@ -67,19 +66,8 @@ fn initial_weights(args: &TrainArgs, interrupt: &Interrupt) -> anyhow::Result<Op
 
 /// The preset or file with the arguments merged in.
 fn configuration(args: &TrainArgs) -> anyhow::Result<Config> {
-    let mut assignments = args.set.clone();
     let options =
         [("epochs", args.epochs.map(|n| n as u64)), ("batch", args.batch.map(|n| n as u64)), ("seed", args.seed)];
-    assignments.extend(options.iter().filter_map(|(key, value)| value.map(|value| format!("train.{key}={value}"))));
-    read_configuration(&args.preset, args.config.as_deref(), &assignments)
-}
-
-/// The file, or the preset where there is none, with assignments merged in.
-pub(crate) fn read_configuration(preset: &str, file: Option<&Path>, assignments: &[String]) -> anyhow::Result<Config> {
-    let text = match file {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?,
-        None => Config::preset_text(preset)?.to_owned(),
-    };
-    let source = file.map_or_else(|| preset.to_owned(), |path| path.display().to_string());
-    Config::parse(&text, assignments).with_context(|| source)
+    let assigned = options.iter().filter_map(|(key, value)| value.map(|value| format!("train.{key}={value}")));
+    args.configuration.read(assigned)
 }

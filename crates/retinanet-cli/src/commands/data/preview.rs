@@ -1,7 +1,6 @@
 //! `retinanet data preview`: images as training will see them.
 
 use crate::args::PreviewArgs;
-use crate::commands::train::read_configuration;
 use crate::{Status, data, pictures, table};
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::Class;
@@ -21,7 +20,7 @@ const MOST: usize = 400;
 
 pub(crate) fn run(args: &PreviewArgs) -> anyhow::Result<Status> {
     anyhow::ensure!((1..=MOST).contains(&args.count), "--count: expected 1..={MOST}, found {}", args.count);
-    let config = read_configuration(&args.preset, args.config.as_deref(), &args.set)?;
+    let config = args.configuration.read([])?;
     let dataset = data::open(&args.data.request()?, &args.split)?;
     anyhow::ensure!(!dataset.is_empty(), "{}: expected images to show, found none", args.split);
     let (augmentation, seed) = (&config.train.augmentation, args.seed.unwrap_or(config.train.seed));

@@ -6,9 +6,8 @@ mod tables;
 
 use crate::args::CheckArgs;
 use crate::interrupt::Interrupt;
-use crate::{Status, data, progress};
+use crate::{Status, data, output, progress};
 use anyhow::Context;
-use retinanet::Config;
 use retinanet_annotations::write_atomically;
 use retinanet_data::check::{CheckInput, CheckOptions, CheckReport, Example, Finding, check};
 use std::path::{Path, PathBuf};
@@ -44,13 +43,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Status> {
 
 /// What boxes should fit: the preset or file with the assignments merged in.
 fn options(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
-    let config = match &args.config {
-        None => Config::parse(Config::preset_text(&args.preset)?, &args.set)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
-            Config::parse(&text, &args.set).with_context(|| path.display().to_string())?
-        }
-    };
+    let config = args.configuration.read([])?;
     Ok(CheckOptions {
         preprocessing: config.preprocessing,
         anchors: config.anchors,
@@ -64,9 +57,7 @@ fn options(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
 /// Finds out before the work whether the reports can be written.
 fn check_targets(args: &CheckArgs) -> anyhow::Result<()> {
     if let Some(report) = &args.report {
-        anyhow::ensure!(!report.is_dir(), "{}: expected a file to write, found a folder", report.display());
-        let folder = report.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        anyhow::ensure!(folder.is_dir(), "{}: expected a folder to write into, found none", folder.display());
+        output::check_target(report)?;
     }
     match &args.output {
         Some(folder) => data::make_folder(folder),
@@ -124,9 +115,9 @@ impl Names<'_> {
 
     /// Whose image size and anchors were taken.
     fn preset(&self) -> String {
-        match &self.args.config {
+        match &self.args.configuration.config {
             Some(path) => path.display().to_string(),
-            None => format!("preset {}", self.args.preset),
+            None => format!("preset {}", self.args.configuration.preset),
         }
     }
 
