@@ -243,20 +243,20 @@ fn check_norms(shape: ImageShape, num_groups: usize, activation: Activation) {
         let mut workspace = poisoned::<f64>(batch_norm_workspace_len(&shape));
         let mut statistics = poisoned::<f64>(2 * channels);
         batch_norm_statistics(isa, &shape, &tx, &mut statistics, &mut workspace);
-        batch_norm(isa, &shape, epsilon, &tx, &tw, &tb, &statistics, activation, &mut y, &mut workspace);
+        batch_norm(isa, &shape, epsilon, &tx, &tw, &tb, &statistics, None, activation, &mut y, &mut workspace);
         let output = relu.then(|| y.clone());
         batch_norm_gradient(
-            isa, &shape, epsilon, &tx, &tw, &statistics, &tg, output.as_deref(), &mut dx, &mut dw, &mut db, &mut workspace,
+            isa, &shape, epsilon, &tx, &tw, &statistics, Some(&tg), output.as_deref(), &mut dx, &mut dw, &mut db, &mut workspace,
         );
         compare("batch norm", &batch, &y, &dx, &dw, &db);
 
         let (mut y, mut dx, mut dw, mut db) = outputs();
         let mut workspace = poisoned::<f64>(group_norm_workspace_len(&shape));
         let mut statistics = poisoned::<f64>(2 * shape.batch * num_groups);
-        group_norm(isa, &shape, num_groups, epsilon, &tx, &tw, &tb, activation, &mut y, &mut statistics, &mut workspace);
+        group_norm(isa, &shape, num_groups, epsilon, &tx, &tw, &tb, None, activation, &mut y, &mut statistics, &mut workspace);
         let output = relu.then(|| y.clone());
         group_norm_gradient(
-            isa, &shape, num_groups, &tx, &tw, &statistics, &tg, output.as_deref(), &mut dx, &mut dw, &mut db,
+            isa, &shape, num_groups, &tx, &tw, &statistics, Some(&tg), output.as_deref(), &mut dx, &mut dw, &mut db,
             &mut workspace,
         );
         compare("group norm", &group, &y, &dx, &dw, &db);

@@ -7,7 +7,7 @@ mod batch_norm;
 mod conv2d;
 mod group_norm;
 mod pool;
-mod tensors;
+pub(crate) mod tensors;
 mod upsample;
 
 pub use add::add;

@@ -57,19 +57,19 @@ pub(super) fn slice<'a, T: WithDType>(op: &str, storage: &'a CpuStorage, layout:
 }
 
 /// A tensor's storage, held while its numbers are read.
-pub(super) struct Numbers<'a> {
+pub(crate) struct Numbers<'a> {
     op: &'static str,
     storage: StorageRef<'a>,
     layout: &'a Layout,
 }
 
 impl<'a> Numbers<'a> {
-    pub(super) fn of(op: &'static str, tensor: &'a Tensor) -> Self {
+    pub(crate) fn of(op: &'static str, tensor: &'a Tensor) -> Self {
         let (storage, layout) = tensor.storage_and_layout();
         Self { op, storage, layout }
     }
 
-    pub(super) fn slice<T: WithDType>(&self) -> Result<&[T]> {
+    pub(crate) fn slice<T: WithDType>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(storage) => slice(self.op, storage, self.layout),
             _ => bail!("{}: device: expected cpu, found another", self.op),

@@ -62,11 +62,15 @@ impl Engine for Observer<'_> {
 const CHANNELS: usize = 9;
 
 impl Network {
-    /// `group_norm` in the subnets.
+    /// `group_norm` in the subnets, stored statistics before them.
     pub(crate) fn new(group_norm: bool) -> Self {
-        let frozen = NormKind::FrozenBatch { epsilon: 1e-5 };
+        Self::with_norms(NormKind::FrozenBatch { epsilon: 1e-5 }, group_norm)
+    }
+
+    /// `norm` before the subnets, and `group_norm` in them.
+    pub(crate) fn with_norms(norm: NormKind, group_norm: bool) -> Self {
         let normed = |name: &str, from, to, kernel, stride| {
-            ConvLayer::new(name, from, to, kernel, stride).with_norm(format!("{name}.bn"), frozen)
+            ConvLayer::new(name, from, to, kernel, stride).with_norm(format!("{name}.bn"), norm)
         };
         let subnet = |name: &str, outputs| {
             let mut layers: Vec<ConvLayer> = (0..2)
@@ -110,7 +114,15 @@ impl Network {
         Ok([subnet(&self.class)?, subnet(&self.boxes)?])
     }
 
-    fn layers(&self) -> impl Iterator<Item = &ConvLayer> {
+    /// Every layer, to be changed.
+    #[allow(dead_code, reason = "each test file uses a part")]
+    pub(crate) fn layers_mut(&mut self) -> impl Iterator<Item = &mut ConvLayer> {
+        let backbone = std::iter::once(&mut self.stem).chain(&mut self.block).chain([&mut self.shortcut]);
+        let pyramid = self.laterals.iter_mut().chain([&mut self.extra]);
+        backbone.chain(pyramid).chain(&mut self.class).chain(&mut self.boxes)
+    }
+
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &ConvLayer> {
         let backbone = [&self.stem, &self.block[0], &self.block[1], &self.shortcut];
         backbone.into_iter().chain(&self.laterals).chain([&self.extra]).chain(&self.class).chain(&self.boxes)
     }

@@ -33,7 +33,7 @@ pub fn channel_affine<T: Element>(
     for (out, &value) in workspace.iter_mut().zip(scale.iter().chain(shift)) {
         *out = value.to_f64();
     }
-    linear(isa, columns(shape), x, &workspace[..2 * shape.channels], activation, y);
+    linear(isa, columns(shape), x, &workspace[..2 * shape.channels], None, activation, y);
 }
 
 /// The gradients of input, scale and shift; the last two only where wanted.
@@ -67,5 +67,5 @@ pub fn channel_affine_gradient<T: Element>(
     for (out, &scale) in coefficients.iter_mut().zip(scale) {
         *out = scale.to_f64();
     }
-    linear_gradient(isa, columns(shape), y_gradient, relu_output, x, coefficients, x_gradient);
+    linear_gradient(isa, columns(shape), Some(y_gradient), relu_output, x, coefficients, x_gradient);
 }

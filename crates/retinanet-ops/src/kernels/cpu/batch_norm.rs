@@ -1,7 +1,7 @@
 //! Batch norm in training: channels normalised by the statistics of the batch.
 
 use super::columns::{Columns, gradient_sums, linear, linear_gradient, moments};
-use super::{Element, Isa};
+use super::{Element, Isa, Storable};
 use crate::kernels::{Activation, ImageShape};
 
 fn columns(shape: &ImageShape) -> Columns {
@@ -18,7 +18,7 @@ pub fn batch_norm_workspace_len(shape: &ImageShape) -> usize {
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn batch_norm_statistics<T: Element>(
+pub fn batch_norm_statistics<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     x: &[T],
@@ -36,24 +36,26 @@ pub fn batch_norm_statistics<T: Element>(
     }
 }
 
-/// `y = act((x - mean[c]) / sqrt(variance[c] + epsilon) * weight[c] + bias[c])`, with the batch's own statistics from
-/// [`batch_norm_statistics`].
+/// `y = act((x - mean[c]) / sqrt(variance[c] + epsilon) * weight[c] + bias[c] + residual)`, with the batch's own statistics
+/// from [`batch_norm_statistics`].
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn batch_norm<T: Element>(
+pub fn batch_norm<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     epsilon: f64,
     x: &[T],
-    weight: &[T],
-    bias: &[T],
+    weight: &[T::Float],
+    bias: &[T::Float],
     statistics: &[f64],
+    residual: Option<&[T]>,
     activation: Activation,
     y: &mut [T],
     workspace: &mut [f64],
 ) {
     assert!(x.len() == shape.len() && y.len() == shape.len(), "batch norm: input and output");
+    assert!(residual.is_none_or(|residual| residual.len() == shape.len()), "batch norm: residual");
     let channels = shape.channels;
     let (mean, variance) = statistics.split_at(channels);
     let coefficients = &mut workspace[..2 * channels];
@@ -62,42 +64,46 @@ pub fn batch_norm<T: Element>(
         coefficients[channel] = scale;
         coefficients[channels + channel] = bias[channel].to_f64() - mean[channel] * scale;
     }
-    linear(isa, columns(shape), x, coefficients, activation, y);
+    linear(isa, columns(shape), x, coefficients, residual, activation, y);
 }
 
 /// The gradients of input, weight and bias, through the statistics too.
 ///
+/// Without `y_gradient`, `x_gradient` holds the output's gradient, and then the input's. A residual's gradient is that of the
+/// output where a ReLU lets it pass.
+///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn batch_norm_gradient<T: Element>(
+pub fn batch_norm_gradient<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     epsilon: f64,
     x: &[T],
-    weight: &[T],
+    weight: &[T::Float],
     statistics: &[f64],
-    y_gradient: &[T],
+    y_gradient: Option<&[T]>,
     relu_output: Option<&[T]>,
     x_gradient: &mut [T],
-    weight_gradient: &mut [T],
-    bias_gradient: &mut [T],
+    weight_gradient: &mut [T::Float],
+    bias_gradient: &mut [T::Float],
     workspace: &mut [f64],
 ) {
-    assert!(x.len() == shape.len() && y_gradient.len() == shape.len(), "batch norm gradient: input");
+    assert!(x.len() == shape.len(), "batch norm gradient: input");
+    assert!(y_gradient.is_none_or(|gradient| gradient.len() == shape.len()), "batch norm gradient: output gradient");
     assert!(x_gradient.len() == shape.len(), "batch norm gradient: input gradient");
     let (channels, columns) = (shape.channels, columns(shape));
     let count = shape.num_pixels() as f64;
     let (mean, variance) = statistics.split_at(channels);
     let (sums, workspace) = workspace.split_at_mut(columns.sums_len());
-    gradient_sums(isa, columns, y_gradient, relu_output, x, sums, workspace);
+    gradient_sums(isa, columns, y_gradient.unwrap_or(x_gradient), relu_output, x, sums, workspace);
     let coefficients = &mut workspace[..3 * channels];
     for channel in 0..channels {
         let inv_std = 1.0 / (variance[channel] + epsilon).sqrt();
         let mean = mean[channel];
         let (sum, product) = (sums[channel], sums[channels + channel]);
         let normalised = (product - mean * sum) * inv_std;
-        weight_gradient[channel] = T::from_f64(normalised);
-        bias_gradient[channel] = T::from_f64(sum);
+        weight_gradient[channel] = T::Float::from_f64(normalised);
+        bias_gradient[channel] = T::Float::from_f64(sum);
         // dx = w inv_std (g - mean(g) - n mean(g n)), with n = (x - mean) inv_std.
         let scale = weight[channel].to_f64() * inv_std;
         let slope = -scale * inv_std * normalised / count;

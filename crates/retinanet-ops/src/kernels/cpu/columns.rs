@@ -2,7 +2,7 @@
 //! shape alone, and the linear functions that norms come down to.
 
 use super::tasks::{SharedMut, for_each};
-use super::{Element, Isa};
+use super::{Element, Isa, Storable};
 use crate::kernels::Activation;
 
 /// Pixels of one task.
@@ -71,14 +71,14 @@ impl Columns {
 }
 
 /// `sums[group] = (sum x, sum x^2)` for each channel.
-pub(crate) fn moments<T: Element>(isa: Isa, columns: Columns, x: &[T], sums: &mut [f64], workspace: &mut [f64]) {
+pub(crate) fn moments<T: Storable>(isa: Isa, columns: Columns, x: &[T], sums: &mut [f64], workspace: &mut [f64]) {
     columns.sum(sums, workspace, |range, first, second| {
         isa.run(|| sum_products(columns.channels, &x[range.clone()], None, &x[range], first, second));
     });
 }
 
 /// `sums[group] = (sum g, sum g x)` for each channel, g being the gradient where the output is positive.
-pub(crate) fn gradient_sums<T: Element>(
+pub(crate) fn gradient_sums<T: Storable>(
     isa: Isa,
     columns: Columns,
     y_gradient: &[T],
@@ -97,7 +97,7 @@ pub(crate) fn gradient_sums<T: Element>(
 
 /// `first = sum g`, `second = sum g x` over pixels.
 #[inline(always)]
-fn sum_products<T: Element>(
+fn sum_products<T: Storable>(
     channels: usize,
     gradient: &[T],
     relu_output: Option<&[T]>,
@@ -115,16 +115,16 @@ fn sum_products<T: Element>(
             match relu_output {
                 None => {
                     for (((sum, product), &g), &x) in sums.zip(rows.0).zip(rows.1) {
-                        let g = g.to_f64();
+                        let g = g.load().to_f64();
                         *sum += g;
-                        *product += g * x.to_f64();
+                        *product += g * x.load().to_f64();
                     }
                 }
                 Some(output) => {
                     for ((((sum, product), &g), &x), &y) in sums.zip(rows.0).zip(rows.1).zip(&output[range]) {
-                        let g = if y > T::ZERO { g.to_f64() } else { 0.0 };
+                        let g = if y.load() > T::Float::ZERO { g.load().to_f64() } else { 0.0 };
                         *sum += g;
-                        *product += g * x.to_f64();
+                        *product += g * x.load().to_f64();
                     }
                 }
             }
@@ -134,12 +134,13 @@ fn sum_products<T: Element>(
     }
 }
 
-/// `y = act(a x + b)`, `coefficients` being `[groups, 2, channels]`.
-pub(crate) fn linear<T: Element>(
+/// `y = act(a x + b + residual)`, `coefficients` being `[groups, 2, channels]`.
+pub(crate) fn linear<T: Storable>(
     isa: Isa,
     columns: Columns,
     x: &[T],
     coefficients: &[f64],
+    residual: Option<&[T]>,
     activation: Activation,
     y: &mut [T],
 ) {
@@ -150,34 +151,53 @@ pub(crate) fn linear<T: Element>(
         // SAFETY: each task has its own pixels.
         let y = unsafe { shared.slice(range.start, range.len()) };
         let coefficients = &coefficients[group * 2 * channels..][..2 * channels];
+        let residual = residual.map(|residual| &residual[range.clone()]);
         isa.run(|| match activation {
-            Activation::None => linear_chunk(channels, &x[range], coefficients, y, |value| value),
-            Activation::Relu => linear_chunk(channels, &x[range], coefficients, y, T::relu),
+            Activation::None => linear_chunk(channels, &x[range], coefficients, residual, y, |value| value),
+            Activation::Relu => linear_chunk(channels, &x[range], coefficients, residual, y, T::Float::relu),
         });
     });
 }
 
 #[inline(always)]
-fn linear_chunk<T: Element>(channels: usize, x: &[T], coefficients: &[f64], y: &mut [T], act: impl Fn(T) -> T) {
+fn linear_chunk<T: Storable>(
+    channels: usize,
+    x: &[T],
+    coefficients: &[f64],
+    residual: Option<&[T]>,
+    y: &mut [T],
+    act: impl Fn(T::Float) -> T::Float,
+) {
     let (scale, shift) = coefficients.split_at(channels);
     for channel in (0..channels).step_by(BLOCK) {
         let count = BLOCK.min(channels - channel);
-        let (scale, shift) = (block(scale, channel, count), block(shift, channel, count));
+        let (scale, shift) = (block::<T::Float>(scale, channel, count), block::<T::Float>(shift, channel, count));
         for start in (channel..x.len()).step_by(channels) {
-            let (x, y) = (&x[start..start + count], &mut y[start..start + count]);
-            for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                *y = act(x * scale + shift);
+            let range = start..start + count;
+            let coefficients = scale.iter().zip(&shift);
+            let rows = y[range.clone()].iter_mut().zip(&x[range.clone()]).zip(coefficients);
+            match residual {
+                None => {
+                    for ((y, &x), (&scale, &shift)) in rows {
+                        *y = T::nearest(act(x.load() * scale + shift));
+                    }
+                }
+                Some(residual) => {
+                    for (((y, &x), (&scale, &shift)), &residual) in rows.zip(&residual[range]) {
+                        *y = T::nearest(act(x.load() * scale + shift + residual.load()));
+                    }
+                }
             }
         }
     }
 }
 
 /// `x_gradient = p g + q x + r`, g being the gradient where the output is positive; `coefficients` is
-/// `[groups, 3, channels]`.
-pub(crate) fn linear_gradient<T: Element>(
+/// `[groups, 3, channels]`. Without `y_gradient`, `x_gradient` holds it.
+pub(crate) fn linear_gradient<T: Storable>(
     isa: Isa,
     columns: Columns,
-    y_gradient: &[T],
+    y_gradient: Option<&[T]>,
     relu_output: Option<&[T]>,
     x: &[T],
     coefficients: &[f64],
@@ -190,41 +210,43 @@ pub(crate) fn linear_gradient<T: Element>(
         // SAFETY: each task has its own pixels.
         let out = unsafe { shared.slice(range.start, range.len()) };
         let coefficients = &coefficients[group * 3 * channels..][..3 * channels];
+        let y_gradient = y_gradient.map(|gradient| &gradient[range.clone()]);
         let relu_output = relu_output.map(|output| &output[range.clone()]);
-        isa.run(|| {
-            gradient_chunk(channels, &y_gradient[range.clone()], relu_output, &x[range], coefficients, out);
+        isa.run(|| match relu_output {
+            None => gradient_chunk(channels, y_gradient, &x[range.clone()], coefficients, out, |g, _| g),
+            Some(output) => gradient_chunk(channels, y_gradient, &x[range.clone()], coefficients, out, |g, place| {
+                if output[place].load() > T::Float::ZERO { g } else { T::Float::ZERO }
+            }),
         });
     });
 }
 
 #[inline(always)]
-fn gradient_chunk<T: Element>(
+fn gradient_chunk<T: Storable>(
     channels: usize,
-    gradient: &[T],
-    relu_output: Option<&[T]>,
+    gradient: Option<&[T]>,
     x: &[T],
     coefficients: &[f64],
     out: &mut [T],
+    masked: impl Fn(T::Float, usize) -> T::Float,
 ) {
     let (p, rest) = coefficients.split_at(channels);
     let (q, r) = rest.split_at(channels);
     for channel in (0..channels).step_by(BLOCK) {
         let count = BLOCK.min(channels - channel);
-        let (p, q, r) = (block::<T>(p, channel, count), block::<T>(q, channel, count), block::<T>(r, channel, count));
+        let [p, q, r] = [p, q, r].map(|numbers| block::<T::Float>(numbers, channel, count));
         for start in (channel..x.len()).step_by(channels) {
-            let range = start..start + count;
-            let coefficients = p.iter().zip(&q).zip(&r);
-            let rows = out[range.clone()].iter_mut().zip(&gradient[range.clone()]).zip(&x[range.clone()]);
-            match relu_output {
+            let rows = out[start..start + count].iter_mut().zip(&x[start..start + count]);
+            let rows = rows.zip(p.iter().zip(&q).zip(&r)).enumerate();
+            match gradient {
                 None => {
-                    for (((out, &g), &x), ((&p, &q), &r)) in rows.zip(coefficients) {
-                        *out = p * g + (q * x + r);
+                    for (idx, ((out, &x), ((&p, &q), &r))) in rows {
+                        *out = T::nearest(p * masked(out.load(), start + idx) + (q * x.load() + r));
                     }
                 }
-                Some(output) => {
-                    for ((((out, &g), &x), ((&p, &q), &r)), &y) in rows.zip(coefficients).zip(&output[range]) {
-                        let g = if y > T::ZERO { g } else { T::ZERO };
-                        *out = p * g + (q * x + r);
+                Some(gradient) => {
+                    for ((idx, ((out, &x), ((&p, &q), &r))), &g) in rows.zip(&gradient[start..start + count]) {
+                        *out = T::nearest(p * masked(g.load(), start + idx) + (q * x.load() + r));
                     }
                 }
             }

@@ -1,12 +1,41 @@
 //! The numbers that kernels compute with.
 
+use super::inference::codec::{Brain, Codec};
 use super::vector::{Lanes, Vector};
+use half::bf16;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
+/// A number in memory that is computed with as a [`Element`]: itself, or bfloat16 as f32.
+pub trait Storable: Copy + Default + PartialOrd + Send + Sync + 'static {
+    /// What it is computed with.
+    type Float: Element;
+
+    /// The same value.
+    fn load(self) -> Self::Float;
+
+    /// The nearest number that can be stored, ties to even.
+    fn nearest(value: Self::Float) -> Self;
+}
+
+impl Storable for bf16 {
+    type Float = f32;
+
+    #[inline(always)]
+    fn load(self) -> f32 {
+        Brain.decode(self)
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        Brain.encode(value)
+    }
+}
+
 /// A floating-point number: `f32`, or `f64` for checking gradients.
 pub trait Element:
-    Copy
+    Storable<Float = Self>
+    + Copy
     + Debug
     + Default
     + PartialOrd
@@ -62,6 +91,20 @@ pub(crate) mod sealed {
 
 macro_rules! element {
     ($t:ty, $lanes:literal, $avx512:ident, $avx2:ident, $neon:ident) => {
+        impl Storable for $t {
+            type Float = Self;
+
+            #[inline(always)]
+            fn load(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn nearest(value: Self) -> Self {
+                value
+            }
+        }
+
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;

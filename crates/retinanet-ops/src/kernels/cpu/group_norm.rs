@@ -1,7 +1,7 @@
 //! Group norm: every image's channels normalised by the statistics of their group.
 
 use super::columns::{Columns, gradient_sums, linear, linear_gradient, moments};
-use super::{Element, Isa};
+use super::{Element, Isa, Storable};
 use crate::kernels::{Activation, ImageShape};
 
 fn columns(shape: &ImageShape) -> Columns {
@@ -14,27 +14,29 @@ pub fn group_norm_workspace_len(shape: &ImageShape) -> usize {
     columns.workspace_len() + columns.sums_len() + 3 * shape.batch * shape.channels
 }
 
-/// `y = act((x - mean) * inv_std * weight[c] + bias[c])`, mean and variance (biased) over the pixels and channels of a
+/// `y = act((x - mean) * inv_std * weight[c] + bias[c] + residual)`, mean and variance (biased) over the pixels and channels of a
 /// group, `inv_std = 1 / sqrt(variance + epsilon)`.
 ///
 /// `statistics` keeps `(mean, inv_std)` for the gradient: `[N, num_groups, 2]`.
 ///
 /// # Panics
 /// A slice is shorter than its shape, or `num_groups` does not divide the channels.
-pub fn group_norm<T: Element>(
+pub fn group_norm<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     num_groups: usize,
     epsilon: f64,
     x: &[T],
-    weight: &[T],
-    bias: &[T],
+    weight: &[T::Float],
+    bias: &[T::Float],
+    residual: Option<&[T]>,
     activation: Activation,
     y: &mut [T],
     statistics: &mut [f64],
     workspace: &mut [f64],
 ) {
     assert!(x.len() == shape.len() && y.len() == shape.len(), "group norm: input and output");
+    assert!(residual.is_none_or(|residual| residual.len() == shape.len()), "group norm: residual");
     assert!(shape.channels.is_multiple_of(num_groups), "group norm: groups");
     assert_eq!(statistics.len(), shape.batch * num_groups * 2, "group norm: statistics");
     let (channels, columns) = (shape.channels, columns(shape));
@@ -58,34 +60,36 @@ pub fn group_norm<T: Element>(
             }
         }
     }
-    linear(isa, columns, x, coefficients, activation, y);
+    linear(isa, columns, x, coefficients, residual, activation, y);
 }
 
-/// The gradients of input, weight and bias.
+/// The gradients of input, weight and bias. Without `y_gradient`, `x_gradient` holds the output's gradient, and then the
+/// input's.
 ///
 /// # Panics
 /// A slice is shorter than its shape, or `num_groups` does not divide the channels.
-pub fn group_norm_gradient<T: Element>(
+pub fn group_norm_gradient<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     num_groups: usize,
     x: &[T],
-    weight: &[T],
+    weight: &[T::Float],
     statistics: &[f64],
-    y_gradient: &[T],
+    y_gradient: Option<&[T]>,
     relu_output: Option<&[T]>,
     x_gradient: &mut [T],
-    weight_gradient: &mut [T],
-    bias_gradient: &mut [T],
+    weight_gradient: &mut [T::Float],
+    bias_gradient: &mut [T::Float],
     workspace: &mut [f64],
 ) {
-    assert!(x.len() == shape.len() && y_gradient.len() == shape.len(), "group norm gradient: input");
+    assert!(x.len() == shape.len(), "group norm gradient: input");
+    assert!(y_gradient.is_none_or(|gradient| gradient.len() == shape.len()), "group norm gradient: output gradient");
     assert!(x_gradient.len() == shape.len(), "group norm gradient: input gradient");
     let (channels, columns) = (shape.channels, columns(shape));
     let group_channels = channels / num_groups;
     let count = (columns.pixels * group_channels) as f64;
     let (sums, workspace) = workspace.split_at_mut(columns.sums_len());
-    gradient_sums(isa, columns, y_gradient, relu_output, x, sums, workspace);
+    gradient_sums(isa, columns, y_gradient.unwrap_or(x_gradient), relu_output, x, sums, workspace);
     for channel in 0..channels {
         let (mut weight_sum, mut bias_sum) = (0.0, 0.0);
         for image in 0..shape.batch {
@@ -95,8 +99,8 @@ pub fn group_norm_gradient<T: Element>(
             weight_sum += (sums[(image * 2 + 1) * channels + channel] - mean * sum) * inv_std;
             bias_sum += sum;
         }
-        weight_gradient[channel] = T::from_f64(weight_sum);
-        bias_gradient[channel] = T::from_f64(bias_sum);
+        weight_gradient[channel] = T::Float::from_f64(weight_sum);
+        bias_gradient[channel] = T::Float::from_f64(bias_sum);
     }
     // With h = w g and n = (x - mean) inv_std: dx = inv_std (h - mean(h) - n mean(h n)), linear in g and x.
     let coefficients = &mut workspace[..3 * shape.batch * channels];

@@ -16,6 +16,7 @@ mod pool;
 mod products;
 mod stored;
 mod tasks;
+pub mod training;
 mod upsample;
 mod vector;
 mod winograd;
@@ -27,7 +28,7 @@ pub use conv::{
     conv2d_weight_gradient_workspace_len, conv2d_workspace_len, pack_weights, pack_weights_for_input_gradient,
     packed_weights_for_input_gradient_len, packed_weights_len,
 };
-pub use element::Element;
+pub use element::{Element, Storable};
 pub use elementwise::{add, relu_gradient};
 pub use group_norm::{group_norm, group_norm_gradient, group_norm_workspace_len};
 pub use isa::Isa;

@@ -1,7 +1,7 @@
 //! Max pooling and its gradient.
 
 use super::tasks::{SharedMut, for_each};
-use super::{Element, Isa};
+use super::{Element, Isa, Storable};
 use crate::kernels::{ImageShape, PoolShape};
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub(super) fn exceeds<T: Element>(value: T, max: T) -> bool {
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn max_pool2d<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y: &mut [T]) {
+pub fn max_pool2d<T: Storable>(isa: Isa, shape: &PoolShape, x: &[T], y: &mut [T]) {
     let (input, output) = (shape.input(), shape.output());
     assert!(x.len() == input.len() && y.len() == output.len(), "max pool: input and output");
     let channels = input.channels;
@@ -43,12 +43,12 @@ pub fn max_pool2d<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y: &mut [T])
         let rows = window(out_row, shape, input.height);
         isa.run(|| {
             for (out_column, y) in y.chunks_exact_mut(channels).enumerate() {
-                y.fill(T::NEG_INFINITY);
+                y.fill(T::nearest(T::Float::NEG_INFINITY));
                 for row in rows.clone() {
                     for column in window(out_column, shape, input.width) {
                         let start = ((image * input.height + row) * input.width + column) * channels;
                         for (max, &value) in y.iter_mut().zip(&x[start..start + channels]) {
-                            *max = if exceeds(value, *max) { value } else { *max };
+                            *max = if exceeds(value.load(), max.load()) { value } else { *max };
                         }
                     }
                 }
@@ -65,7 +65,7 @@ pub fn max_pool2d<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y: &mut [T])
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn max_pool2d_gradient<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y_gradient: &[T], x_gradient: &mut [T]) {
+pub fn max_pool2d_gradient<T: Storable>(isa: Isa, shape: &PoolShape, x: &[T], y_gradient: &[T], x_gradient: &mut [T]) {
     let (input, output) = (shape.input(), shape.output());
     assert!(x.len() == input.len() && x_gradient.len() == input.len(), "max pool gradient: input");
     assert_eq!(y_gradient.len(), output.len(), "max pool gradient: output gradient");
@@ -78,7 +78,7 @@ pub fn max_pool2d_gradient<T: Element>(isa: Isa, shape: &PoolShape, x: &[T], y_g
         // SAFETY: each task has its own band of an image.
         let gradient = unsafe { shared.slice((image * input.height + rows.start) * row_len, rows.len() * row_len) };
         isa.run(|| {
-            gradient.fill(T::ZERO);
+            gradient.fill(T::default());
             let band = Band { image, rows, gradient };
             gradient_band(shape, band, x, y_gradient);
         });
@@ -94,7 +94,7 @@ struct Band<'a, T> {
 
 /// Visits the windows that touch a band; those at its ends are visited for the next band again.
 #[inline(always)]
-fn gradient_band<T: Element>(shape: &PoolShape, mut band: Band<T>, x: &[T], y_gradient: &[T]) {
+fn gradient_band<T: Storable>(shape: &PoolShape, mut band: Band<T>, x: &[T], y_gradient: &[T]) {
     let (input, output) = (shape.input(), shape.output());
     let x = &x[band.image * input.height * input.width * input.channels..];
     for out_row in 0..output.height {
@@ -119,7 +119,7 @@ fn gradient_band<T: Element>(shape: &PoolShape, mut band: Band<T>, x: &[T], y_gr
 
 /// Gives the gradients of `N` channels of one window to the first maxima, where those lie in the band.
 #[inline(always)]
-fn gradient_window<T: Element, const N: usize>(
+fn gradient_window<T: Storable, const N: usize>(
     input: &ImageShape,
     rows: &Range<usize>,
     columns: &Range<usize>,
@@ -129,15 +129,16 @@ fn gradient_window<T: Element, const N: usize>(
     band: &mut Band<T>,
 ) {
     let place = |row: usize, column: usize| (row * input.width + column) * input.channels + channel;
-    let (mut max, mut winner) = ([T::NEG_INFINITY; N], [0u32; N]);
+    let (mut max, mut winner) = ([T::Float::NEG_INFINITY; N], [0u32; N]);
     let mut tap = 0;
     for row in rows.clone() {
         for column in columns.clone() {
             let start = place(row, column);
             let values = x[start..].first_chunk::<N>().expect(WITHIN);
             for idx in 0..N {
-                let wins = exceeds(values[idx], max[idx]);
-                max[idx] = if wins { values[idx] } else { max[idx] };
+                let value = values[idx].load();
+                let wins = exceeds(value, max[idx]);
+                max[idx] = if wins { value } else { max[idx] };
                 winner[idx] = if wins { tap } else { winner[idx] };
             }
             tap += 1;
@@ -154,7 +155,8 @@ fn gradient_window<T: Element, const N: usize>(
             let start = place(row - band.rows.start, column);
             let out = band.gradient[start..].first_chunk_mut::<N>().expect(WITHIN);
             for idx in 0..N {
-                out[idx] += if winner[idx] == tap { y_gradient[idx] } else { T::ZERO };
+                let part = if winner[idx] == tap { y_gradient[idx].load() } else { T::Float::ZERO };
+                out[idx] = T::nearest(out[idx].load() + part);
             }
             tap += 1;
         }

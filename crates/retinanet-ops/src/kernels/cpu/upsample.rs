@@ -1,7 +1,7 @@
 //! Nearest upsampling (or downsampling) to a given size, and its gradient.
 
 use super::tasks::{SharedMut, for_each};
-use super::{Element, Isa};
+use super::{Isa, Storable};
 use crate::kernels::ImageShape;
 
 /// The source of each place: floor(place * in / out), the ratio in single precision as torch has it, so that sizes where
@@ -19,7 +19,7 @@ pub(super) fn source(place: usize, in_len: usize, out_len: usize) -> usize {
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn upsample_nearest2d<T: Element>(shape: &ImageShape, size: (usize, usize), x: &[T], y: &mut [T]) {
+pub fn upsample_nearest2d<T: Storable>(shape: &ImageShape, size: (usize, usize), x: &[T], y: &mut [T]) {
     let (height, width) = size;
     let channels = shape.channels;
     assert_eq!(x.len(), shape.len(), "upsample: input");
@@ -42,7 +42,7 @@ pub fn upsample_nearest2d<T: Element>(shape: &ImageShape, size: (usize, usize), 
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn upsample_nearest2d_gradient<T: Element>(
+pub fn upsample_nearest2d_gradient<T: Storable>(
     isa: Isa,
     shape: &ImageShape,
     size: (usize, usize),
@@ -60,14 +60,14 @@ pub fn upsample_nearest2d_gradient<T: Element>(
         // SAFETY: each task has its own row of input.
         let gradient = unsafe { shared.slice(task_idx * row_len, row_len) };
         isa.run(|| {
-            gradient.fill(T::ZERO);
+            gradient.fill(T::default());
             for row in (0..height).filter(|&row| source(row, shape.height, height) == in_row) {
                 for column in 0..width {
                     let start = source(column, shape.width, width) * channels;
                     let place = ((image * height + row) * width + column) * channels;
                     let source = &y_gradient[place..place + channels];
                     for (sum, &value) in gradient[start..start + channels].iter_mut().zip(source) {
-                        *sum += value;
+                        *sum = T::nearest(sum.load() + value.load());
                     }
                 }
             }

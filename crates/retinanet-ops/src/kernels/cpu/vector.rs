@@ -56,6 +56,12 @@ pub trait Vector<T>: Copy {
     /// # Safety
     /// The processor has the instruction set.
     unsafe fn relu(self) -> Self;
+
+    /// The lanes where `gate` is positive, 0 elsewhere.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn where_positive(self, gate: Self) -> Self;
 }
 
 /// Asks for the line of the cache that holds `place`; anything may be asked for.
@@ -120,6 +126,11 @@ impl<T: Element, const N: usize> Vector<T> for Lanes<T, N> {
     unsafe fn relu(self) -> Self {
         Self(self.0.map(T::relu))
     }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        Self(std::array::from_fn(|lane| if gate.0[lane] > T::ZERO { self.0[lane] } else { T::ZERO }))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -131,7 +142,8 @@ pub(crate) mod x86 {
 
     macro_rules! vector {
         ($visible:vis $name:ident, $t:ty, $register:ty, $lanes:literal, $rows:literal,
-         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
+         $load:ident, $store:ident, $splat:ident, $zero:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident,
+         |$value:ident, $gate:ident| $where_positive:expr) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
             $visible struct $name(pub(crate) $register);
@@ -188,6 +200,13 @@ pub(crate) mod x86 {
                     // SAFETY: as above.
                     Self(unsafe { $max($zero(), self.0) })
                 }
+
+                #[inline(always)]
+                unsafe fn where_positive(self, gate: Self) -> Self {
+                    let ($value, $gate) = (self.0, gate.0);
+                    // SAFETY: as above.
+                    Self(unsafe { $where_positive })
+                }
             }
         };
     }
@@ -206,7 +225,8 @@ pub(crate) mod x86 {
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_mul_ps,
-        _mm512_max_ps
+        _mm512_max_ps,
+        |value, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), value)
     );
     // The same with AVX512-BF16, whose conversions it uses.
     vector!(
@@ -223,7 +243,8 @@ pub(crate) mod x86 {
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_mul_ps,
-        _mm512_max_ps
+        _mm512_max_ps,
+        |value, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), value)
     );
     vector!(
         pub F64x8,
@@ -239,7 +260,8 @@ pub(crate) mod x86 {
         _mm512_add_pd,
         _mm512_sub_pd,
         _mm512_mul_pd,
-        _mm512_max_pd
+        _mm512_max_pd,
+        |value, gate| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_pd()), value)
     );
     vector!(
         pub F32x8,
@@ -255,7 +277,8 @@ pub(crate) mod x86 {
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_mul_ps,
-        _mm256_max_ps
+        _mm256_max_ps,
+        |value, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), value)
     );
     vector!(
         pub F64x4,
@@ -271,7 +294,8 @@ pub(crate) mod x86 {
         _mm256_add_pd,
         _mm256_sub_pd,
         _mm256_mul_pd,
-        _mm256_max_pd
+        _mm256_max_pd,
+        |value, gate| _mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(gate, _mm256_setzero_pd()), value)
     );
 }
 
@@ -284,7 +308,8 @@ pub(crate) mod neon {
 
     macro_rules! vector {
         ($name:ident, $t:ty, $register:ty, $lanes:literal,
-         $load:ident, $store:ident, $splat:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
+         $load:ident, $store:ident, $splat:ident, $mul_add:ident, $add:ident, $sub:ident, $mul:ident, $max:ident,
+         |$value:ident, $gate:ident| $where_positive:expr) => {
             #[doc = concat!("A register of ", stringify!($lanes), " numbers.")]
             #[derive(Clone, Copy, Debug)]
             pub struct $name($register);
@@ -342,6 +367,12 @@ pub(crate) mod neon {
                     // SAFETY: as above.
                     Self(unsafe { $max($splat(0.0), self.0) })
                 }
+
+                #[inline(always)]
+                unsafe fn where_positive(self, gate: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $select($greater(gate.0, $splat(0.0)), self.0, $splat(0.0)) })
+                }
             }
         };
     }
@@ -358,7 +389,9 @@ pub(crate) mod neon {
         vaddq_f32,
         vsubq_f32,
         vmulq_f32,
-        vmaxq_f32
+        vmaxq_f32,
+        vcgtq_f32,
+        vbslq_f32
     );
     vector!(
         F64x2,
@@ -372,6 +405,8 @@ pub(crate) mod neon {
         vaddq_f64,
         vsubq_f64,
         vmulq_f64,
-        vmaxq_f64
+        vmaxq_f64,
+        vcgtq_f64,
+        vbslq_f64
     );
 }

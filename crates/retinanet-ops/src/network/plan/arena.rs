@@ -7,11 +7,11 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// A cache line, and as wide as the widest vector.
-pub(super) const ALIGNMENT: usize = 64;
+pub(in super::super) const ALIGNMENT: usize = 64;
 
 /// A block of memory, always initialised.
 #[derive(Debug)]
-pub(super) struct Arena {
+pub(in super::super) struct Arena {
     pointer: NonNull<u8>,
     len: usize,
 }
@@ -23,25 +23,25 @@ unsafe impl Sync for Arena {}
 
 /// Numbers of one storage within the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Region {
+pub(in super::super) struct Region {
     /// Bytes from the start, a multiple of [`ALIGNMENT`].
-    pub(super) offset: usize,
+    pub(in super::super) offset: usize,
     /// Numbers.
-    pub(super) len: usize,
+    pub(in super::super) len: usize,
 }
 
 impl Arena {
-    pub(super) const fn empty() -> Self {
+    pub(in super::super) const fn empty() -> Self {
         Self { pointer: NonNull::dangling(), len: 0 }
     }
 
     /// Bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.len
     }
 
     /// Makes room for this many bytes; what was there is lost where it grows.
-    pub(super) fn reserve(&mut self, len: usize) -> Result<(), PlanError> {
+    pub(in super::super) fn reserve(&mut self, len: usize) -> Result<(), PlanError> {
         if len <= self.len {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl Arena {
     ///
     /// # Safety
     /// Nobody writes to the region while they are borrowed.
-    pub(super) unsafe fn numbers(&self, region: Region, storage: Storage) -> Numbers<'_> {
+    pub(in super::super) unsafe fn numbers(&self, region: Region, storage: Storage) -> Numbers<'_> {
         // SAFETY: initialised memory within the block, aligned for any number; every pattern of bits is a number of each
         // type; that nobody writes is the caller's to know.
         unsafe {
@@ -84,7 +84,7 @@ impl Arena {
     ///
     /// # Safety
     /// Nobody else reads or writes the region while they are borrowed.
-    pub(super) unsafe fn numbers_mut(&self, region: Region, storage: Storage) -> NumbersMut<'_> {
+    pub(in super::super) unsafe fn numbers_mut(&self, region: Region, storage: Storage) -> NumbersMut<'_> {
         // SAFETY: as above.
         unsafe {
             match storage {

@@ -178,9 +178,9 @@ pub(super) fn pool_shape(
 
 /// From the step that writes a slot to the last that reads it, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Life {
-    first: usize,
-    last: usize,
+pub(in super::super) struct Life {
+    pub(in super::super) first: usize,
+    pub(in super::super) last: usize,
 }
 
 impl Life {
@@ -204,15 +204,15 @@ fn lives(steps: &Steps) -> Vec<Life> {
 
 /// Memory of one slot.
 #[derive(Debug)]
-struct Block {
-    slot_idx: usize,
-    pub(super) len: usize,
-    life: Life,
-    start: usize,
+pub(in super::super) struct Block {
+    pub(in super::super) slot_idx: usize,
+    pub(in super::super) len: usize,
+    pub(in super::super) life: Life,
+    pub(in super::super) start: usize,
 }
 
 /// Sets the start of every block, in the order given; returns the end of the last, or none beyond what can be addressed.
-fn arrange(blocks: &mut [Block]) -> Option<usize> {
+pub(in super::super) fn arrange(blocks: &mut [Block]) -> Option<usize> {
     let mut end = 0usize;
     let mut taken: Vec<(usize, usize)> = Vec::with_capacity(blocks.len());
     for idx in 0..blocks.len() {

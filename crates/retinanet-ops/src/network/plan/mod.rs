@@ -31,13 +31,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod arena;
+pub(super) mod arena;
 mod error;
 mod execute;
-mod layout;
+pub(super) mod layout;
 mod masks;
-mod order;
-mod record;
+pub(super) mod order;
+pub(super) mod record;
 mod session;
 mod steps;
 mod storages;

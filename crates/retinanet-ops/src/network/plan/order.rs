@@ -4,21 +4,21 @@ use super::record::{Kind, Operation, Recorder, Value};
 
 /// Operations that run as one step, in the order they were recorded: one, or several uses of one layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
+pub(in super::super) struct Group {
     /// Indices of the operations.
-    pub(super) operations: Vec<usize>,
+    pub(in super::super) operations: Vec<usize>,
 }
 
 /// Groups in the order of execution.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) groups: Vec<Group>,
+pub(in super::super) struct Order {
+    pub(in super::super) groups: Vec<Group>,
     /// How many of them the first outputs need.
-    pub(super) num_first: usize,
+    pub(in super::super) num_first: usize,
 }
 
 /// Orders what `first` and `rest` need; what neither needs is left out.
-pub(super) fn order(recorder: &Recorder, first: &[Value], rest: &[Value]) -> Order {
+pub(in super::super) fn order(recorder: &Recorder, first: &[Value], rest: &[Value]) -> Order {
     let operations = &recorder.operations;
     let mut ready = vec![false; recorder.channels.len()];
     ready[0] = true;

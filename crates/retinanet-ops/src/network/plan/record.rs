@@ -5,20 +5,20 @@ use candle_core::{Result, bail};
 
 /// A value of a recorded network: a feature map of each image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(pub(super) usize);
+pub struct Value(pub(in super::super) usize);
 
 /// One recorded operation; every value but the input is the result of exactly one.
 #[derive(Clone, Debug)]
-pub(super) struct Operation {
-    pub(super) kind: Kind,
+pub(in super::super) struct Operation {
+    pub(in super::super) kind: Kind,
     /// The result.
-    pub(super) y: Value,
+    pub(in super::super) y: Value,
     /// Index of the part of the network that it belongs to.
-    pub(super) part: usize,
+    pub(in super::super) part: usize,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     Conv { layer: ConvLayer, x: Value, residual: Option<Value> },
     MaxPool { x: Value, kernel: usize, stride: usize, padding: usize },
     UpsampleAdd { coarse: Value, fine: Value },
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What it reads.
-    pub(super) fn inputs(&self) -> impl Iterator<Item = Value> + use<> {
+    pub(in super::super) fn inputs(&self) -> impl Iterator<Item = Value> + use<> {
         let (first, second) = match *self {
             Self::Conv { x, residual, .. } => (x, residual),
             Self::MaxPool { x, .. } | Self::Relu { x } => (x, None),
@@ -41,9 +41,9 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Recorder {
     /// Channels of each value; value 0 is the input.
-    pub(super) channels: Vec<usize>,
-    pub(super) operations: Vec<Operation>,
-    pub(super) parts: Vec<&'static str>,
+    pub(in super::super) channels: Vec<usize>,
+    pub(in super::super) operations: Vec<Operation>,
+    pub(in super::super) parts: Vec<&'static str>,
 }
 
 impl Recorder {

@@ -64,6 +64,8 @@ pub(crate) struct Plane<'a, N> {
     pub(crate) y: *mut u8,
     /// Null where there is none.
     pub(crate) residual: *const u8,
+    /// Laid out as the output, which becomes 0 where this is not positive; null where there is none.
+    pub(crate) gate: *const u8,
 }
 
 /// How a plane is cut into tiles; by shape alone.
@@ -269,9 +271,9 @@ pub(crate) unsafe fn run<'a, A: Arithmetic, T: Copy + Send>(
             + first_column * direct.out_column_step;
         let mut strips = [Strip::NOWHERE; MAX_STRIPS];
         for (row, strip) in strips[..rows].iter_mut().enumerate() {
-            let (y, residual) = pixel(layer, &plane, out + row * direct.out_row_step);
+            let (y, residual, gate) = pixel(layer, &plane, out + row * direct.out_row_step);
             let x = x.wrapping_add(row * direct.stride * row_step);
-            *strip = Strip { x, row_step, y, residual, columns };
+            *strip = Strip { x, row_step, y, residual, gate, columns };
         }
         let tile = Tile {
             strips: &strips[..rows],
@@ -358,8 +360,8 @@ pub(crate) unsafe fn run_cells<'a, A: Arithmetic, T: Copy + Send>(
                 copied(layer, &current, place, copy)
             };
             let out = direct.out_start + row * direct.out_row_step + first_column * direct.out_column_step;
-            let (y, residual) = pixel(layer, &current, out);
-            strips[num_strips] = Strip { x, row_step, y, residual, columns };
+            let (y, residual, gate) = pixel(layer, &current, out);
+            strips[num_strips] = Strip { x, row_step, y, residual, gate, columns };
             num_strips += 1;
         }
         let tile = Tile {
@@ -420,14 +422,12 @@ fn copied<A: Arithmetic>(
     (copy.as_ptr().cast(), place.columns * plane.direct.pixel_len() / A::PER_WORD)
 }
 
-/// Output and residual of a pixel.
-fn pixel<A: Arithmetic>(layer: &Layer<A>, plane: &Plane<A::Number>, pixel: usize) -> (*mut u8, *const u8) {
-    let residual = plane.residual;
-    let offset = |bytes: (usize, usize)| pixel * bytes.1;
-    (
-        plane.y.wrapping_add(offset(layer.finish.y_bytes)),
-        if residual.is_null() { residual } else { residual.wrapping_add(offset(layer.finish.residual_bytes)) },
-    )
+/// Output, residual and gate of a pixel.
+fn pixel<A: Arithmetic>(layer: &Layer<A>, plane: &Plane<A::Number>, pixel: usize) -> (*mut u8, *const u8, *const u8) {
+    let (y, residual) = (pixel * layer.finish.y_bytes.1, pixel * layer.finish.residual_bytes.1);
+    let offset =
+        |pointer: *const u8, offset: usize| if pointer.is_null() { pointer } else { pointer.wrapping_add(offset) };
+    (plane.y.wrapping_add(y), offset(plane.residual, residual), offset(plane.gate, y))
 }
 
 impl<N: Copy + PartialOrd> Plane<'_, N> {

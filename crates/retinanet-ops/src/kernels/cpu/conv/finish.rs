@@ -50,6 +50,8 @@ pub(crate) struct Target<F> {
     pub(crate) residual: *const u8,
     /// Bytes from one pixel of the residual to the next.
     pub(crate) residual_step: usize,
+    /// Laid out as the output: where it is not positive, the output becomes 0.
+    pub(crate) gate: *const u8,
     /// Output channels of the tile that exist.
     pub(crate) channels: usize,
     /// Numbers to be zeroed behind them.
@@ -94,6 +96,41 @@ where
                 (true, false) => finish_vector::<S, V, Y, R, false, true>(sums, sums_step, first, rows, target),
                 (false, true) => finish_vector::<S, V, Y, R, true, false>(sums, sums_step, first, rows, target),
                 (false, false) => finish_vector::<S, V, Y, R, true, true>(sums, sums_step, first, rows, target),
+            }
+        }
+        if !target.gate.is_null() {
+            gate::<S, V, Y>(rows, target);
+        }
+    }
+}
+
+/// Zeroes what has been written where the gate is not positive, while it still is in the first-level cache.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+unsafe fn gate<S, V, Y>(rows: usize, target: &Target<S::Float>)
+where
+    S: Sum,
+    V: Vector<S::Float>,
+    Y: Stored<S::Float, V>,
+{
+    // SAFETY: as for `finish`.
+    unsafe {
+        for row in 0..rows {
+            let y = target.y.add(row * target.y_step).cast::<Y>();
+            let gate = target.gate.add(row * target.y_step).cast::<Y>();
+            let mut channel = 0;
+            while channel + V::LANES <= target.channels {
+                let value = Y::load(y.add(channel)).where_positive(Y::load(gate.add(channel)));
+                Y::store(value, S::Float::ZERO, y.add(channel));
+                channel += V::LANES;
+            }
+            while channel < target.channels {
+                if !((*gate.add(channel)).read() > S::Float::ZERO) {
+                    *y.add(channel) = Y::PADDING;
+                }
+                channel += 1;
             }
         }
     }

@@ -117,6 +117,7 @@ fn run<T: Element>(
         mask,
         y: y.pointer(0).cast(),
         residual: epilogue.residual.map_or(std::ptr::null(), |residual| residual.as_ptr().cast()),
+        gate: std::ptr::null(),
     };
     // SAFETY: output and residual have been checked by the callers to be of the output's shape.
     unsafe { direct::run(&layer, 1, plane, workspace) };
@@ -124,7 +125,7 @@ fn run<T: Element>(
 
 /// Workspace of [`conv2d_input_gradient`], in numbers, for the current number of threads.
 pub fn conv2d_input_gradient_workspace_len<T: Element>(shape: &ConvShape) -> usize {
-    phases(shape).map(|(_, direct)| direct::workspace_len::<T>(direct.slot_bytes::<T>(true))).max().unwrap_or(0)
+    phases(shape, 1).map(|(_, direct)| direct::workspace_len::<T>(direct.slot_bytes::<T>(true))).max().unwrap_or(0)
 }
 
 /// The gradient of a convolution's input.
@@ -152,7 +153,7 @@ pub fn conv2d_input_gradient<T: Element>(
     assert!(relu_output.is_none_or(|y| y.len() == y_gradient.len()), "conv2d input gradient: output");
     assert_eq!(x_gradient.len(), shape.input().len(), "conv2d input gradient: input gradient");
     let mut start = 0;
-    for (panels, direct) in phases(shape) {
+    for (panels, direct) in phases(shape, 1) {
         let len = panels.len(panels::lanes::<T>(isa));
         let packed = &packed[start..start + len];
         run(isa, direct, y_gradient, relu_output, packed, Epilogue::default(), x_gradient, workspace);
@@ -161,8 +162,8 @@ pub fn conv2d_input_gradient<T: Element>(
 }
 
 /// The input gradient as convolutions of stride 1, one for each phase of the stride: the input pixels that the same taps
-/// reach, which are every `stride`-th of a row and of a column.
-fn phases(shape: &ConvShape) -> impl Iterator<Item = (Panels, Direct)> {
+/// reach, which are every `stride`-th of a row and of a column. Output gradients are read in words of `per_word` channels.
+pub(crate) fn phases(shape: &ConvShape, per_word: usize) -> impl Iterator<Item = (Panels, Direct)> {
     let shape = *shape;
     let stride = shape.stride();
     (0..stride * stride).filter_map(move |phase| {
@@ -171,7 +172,7 @@ fn phases(shape: &ConvShape) -> impl Iterator<Item = (Panels, Direct)> {
         let [_, _, kernel_height, kernel_width] = shape.weight();
         let y = Phase::new(phase_y, input.height, kernel_height, stride, shape.padding())?;
         let x = Phase::new(phase_x, input.width, kernel_width, stride, shape.padding())?;
-        let panels = Panels::input_gradient(&shape, y.taps, x.taps);
+        let panels = Panels::input_gradient(&shape, per_word, y.taps, x.taps);
         let direct = Direct {
             batch: input.batch,
             height: output.height,

@@ -56,14 +56,29 @@ pub(crate) struct Panels {
 impl Panels {
     /// For inputs that are read in words of `per_word` channels.
     pub(crate) fn forward(shape: &ConvShape, per_word: usize) -> Self {
-        let weight = shape.weight();
-        let [out_channels, group_channels, kernel_height, kernel_width] = weight;
+        let [out_channels, in_channels, kernel_height, kernel_width] = shape.weight();
+        let channels = (in_channels, out_channels / shape.groups());
+        Self::new(shape, per_word, channels, (Taps::all(kernel_height), Taps::all(kernel_width)))
+    }
+
+    pub(super) fn input_gradient(shape: &ConvShape, per_word: usize, taps_y: Taps, taps_x: Taps) -> Self {
+        let [out_channels, in_channels, _, _] = shape.weight();
+        let channels = (out_channels / shape.groups(), in_channels);
+        Self { transposed: true, ..Self::new(shape, per_word, channels, (taps_y, taps_x)) }
+    }
+
+    /// For groups of `in_channels` that are read and `out_channels` that are written.
+    fn new(
+        shape: &ConvShape,
+        per_word: usize,
+        (in_channels, out_channels): (usize, usize),
+        (taps_y, taps_x): (Taps, Taps),
+    ) -> Self {
         let groups = shape.groups();
-        let out_group_channels = out_channels / groups;
-        let widest = out_group_channels.max(group_channels);
+        let widest = in_channels.max(out_channels);
         // Groups begin with a word.
         let can_merge =
-            |merged: usize| groups.is_multiple_of(merged) && (merged * group_channels).is_multiple_of(per_word);
+            |merged: usize| groups.is_multiple_of(merged) && (merged * in_channels).is_multiple_of(per_word);
         let merged = (1..=groups)
             .rev()
             .find(|&merged| can_merge(merged) && merged * widest <= MERGED_CHANNELS)
@@ -71,26 +86,14 @@ impl Panels {
             .unwrap_or(groups);
         Self {
             groups: groups / merged,
-            in_channels: merged * group_channels,
-            out_channels: merged * out_group_channels,
-            taps_y: Taps::all(kernel_height),
-            taps_x: Taps::all(kernel_width),
-            merged,
-            per_word,
-            weight,
-            transposed: false,
-        }
-    }
-
-    pub(super) fn input_gradient(shape: &ConvShape, taps_y: Taps, taps_x: Taps) -> Self {
-        let forward = Self::forward(shape, 1);
-        Self {
-            in_channels: forward.out_channels,
-            out_channels: forward.in_channels,
+            in_channels: merged * in_channels,
+            out_channels: merged * out_channels,
             taps_y,
             taps_x,
-            transposed: true,
-            ..forward
+            merged,
+            per_word,
+            weight: shape.weight(),
+            transposed: false,
         }
     }
 
@@ -205,7 +208,7 @@ pub fn pack_weights<T: Element>(isa: Isa, shape: &ConvShape, weight: &[T], packe
 
 /// Numbers of the weight packed for [`conv2d_input_gradient`](super::conv2d_input_gradient).
 pub fn packed_weights_for_input_gradient_len<T: Element>(isa: Isa, shape: &ConvShape) -> usize {
-    super::phases(shape).map(|(panels, _)| panels.len(lanes::<T>(isa))).sum()
+    super::phases(shape, 1).map(|(panels, _)| panels.len(lanes::<T>(isa))).sum()
 }
 
 /// Packs a weight for [`conv2d_input_gradient`](super::conv2d_input_gradient): rotated, input and output exchanged.
@@ -219,7 +222,7 @@ pub fn packed_weights_for_input_gradient_len<T: Element>(isa: Isa, shape: &ConvS
 pub fn pack_weights_for_input_gradient<T: Element>(isa: Isa, shape: &ConvShape, weight: &[T], packed: &mut [T]) {
     assert_eq!(weight.len(), shape.weight().iter().product::<usize>(), "pack_weights: weight");
     let mut start = 0;
-    for (panels, _) in super::phases(shape) {
+    for (panels, _) in super::phases(shape, 1) {
         let len = panels.len(lanes::<T>(isa));
         panels.pack(lanes::<T>(isa), weight, &mut packed[start..start + len]);
         start += len;

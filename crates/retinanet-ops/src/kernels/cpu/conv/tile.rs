@@ -21,13 +21,21 @@ pub(crate) struct Strip<W> {
     pub(super) y: *mut u8,
     /// Null where there is none.
     pub(super) residual: *const u8,
+    /// Laid out as the output; null where there is none.
+    pub(super) gate: *const u8,
     pub(super) columns: usize,
 }
 
 impl<W> Strip<W> {
     /// A place in a list that is not filled yet.
-    pub(super) const NOWHERE: Self =
-        Self { x: std::ptr::null(), row_step: 0, y: std::ptr::null_mut(), residual: std::ptr::null(), columns: 0 };
+    pub(super) const NOWHERE: Self = Self {
+        x: std::ptr::null(),
+        row_step: 0,
+        y: std::ptr::null_mut(),
+        residual: std::ptr::null(),
+        gate: std::ptr::null(),
+        columns: 0,
+    };
 }
 
 /// Strips and panels.
@@ -116,6 +124,7 @@ impl<W, F: Copy> Panel<W, F> {
             y_step: tile.out_step * finish.y_bytes.1,
             residual: std::ptr::null(),
             residual_step: tile.out_step * finish.residual_bytes.1,
+            gate: std::ptr::null(),
             channels,
             padding: if is_last { finish.y_padding } else { 0 },
             scale: of_channel(finish.scale),
@@ -160,6 +169,9 @@ pub(super) unsafe fn run_strip<P: Products<Sum: Sum>>(
         if !strip.residual.is_null() {
             let offset = start * target.residual_step + panel.channel * finish.residual_bytes.0;
             target.residual = strip.residual.wrapping_add(offset);
+        }
+        if !strip.gate.is_null() {
+            target.gate = strip.gate.wrapping_add(start * target.y_step + panel.channel * finish.y_bytes.0);
         }
         // What the products do not touch is fetched while they are computed: pixels lie too far apart for the processor to
         // guess.

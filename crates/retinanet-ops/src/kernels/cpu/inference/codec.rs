@@ -4,7 +4,7 @@ use super::{Numbers, NumbersMut, Quantization, Storage};
 use half::bf16;
 
 /// Reads and writes one kind of stored number.
-pub(super) trait Codec: Copy + Send + Sync {
+pub(in super::super) trait Codec: Copy + Send + Sync {
     /// What is stored.
     type Stored: Copy + Send + Sync;
 
@@ -21,7 +21,7 @@ pub(super) struct Single;
 
 /// Of [`Storage::Bf16`].
 #[derive(Clone, Copy)]
-pub(super) struct Brain;
+pub(in super::super) struct Brain;
 
 /// Of [`Storage::U8`].
 #[derive(Clone, Copy)]

@@ -180,6 +180,7 @@ impl DirectConv {
                 mask: None,
                 y: plane.y.shared_pointer(),
                 residual: plane.residual.as_ref().map_or(std::ptr::null(), Numbers::pointer),
+                gate: std::ptr::null(),
             }
         };
         // SAFETY: outputs and residuals have been checked to be of their planes' sizes and this convolution's storages, and

@@ -6,7 +6,7 @@
 struct Line([u8; 64]);
 
 /// Numbers from the beginning of a line on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lines {
     lines: Vec<Line>,
     bytes: usize,
@@ -25,6 +25,16 @@ impl Lines {
     pub(crate) fn zeros<N: Plain>(len: usize) -> Self {
         let num_lines = (len * size_of::<N>()).div_ceil(size_of::<Line>());
         Self { lines: vec![Line([0; 64]); num_lines], bytes: len * size_of::<N>() }
+    }
+
+    /// The first `len` numbers, contents unspecified; grows if there are fewer.
+    pub(crate) fn first<N: Plain>(&mut self, len: usize) -> &mut [N] {
+        if self.bytes < len * size_of::<N>() {
+            // The old memory goes first, so that the two never take memory together.
+            *self = Self::default();
+            *self = Self::zeros::<N>(len);
+        }
+        &mut self.numbers_mut()[..len]
     }
 
     pub(crate) fn numbers<N: Plain>(&self) -> &[N] {
