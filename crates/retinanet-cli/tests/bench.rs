@@ -64,7 +64,11 @@ fn every_mode_reports_times_stages_and_what_was_run() {
     }
     let stages = ["preprocess", "backbone", "fpn", "class_head", "box_head", "post_process"];
     check_times(&bench(&["--mode", "detect"], 0), &stages);
-    check_times(&bench(&["--mode", "train"], 0), &["forward", "targets", "loss", "backward", "optimizer"]);
+    for dtype in ["f32", "bf16"] {
+        let train = bench(&["--mode", "train", "--dtype", dtype, "--isa", "portable"], 0);
+        check_times(&train, &["forward", "targets", "loss", "backward", "optimizer"]);
+        assert_eq!(train["dtype"], dtype);
+    }
     let text = check(&[&["bench"], &TINY[..]].concat(), 0, "");
     let text = String::from_utf8_lossy(&text.stdout);
     assert!(text.contains("core small_r18") && text.contains("fastest run") && text.contains("64x96"), "{text}");
@@ -175,7 +179,16 @@ fn what_cannot_be_timed_says_why() {
     check(&["bench", "--model", "missing.safetensors"], 2, "missing.safetensors");
     check(&["bench", "--candidates", "5"], 2, "--candidates: expected --mode detect, found core");
     check(&["bench", "--mode", "train", "--dump", "x"], 2, "--dump: expected --mode core or detect, found train");
-    check(&["bench", "--mode", "train", "--dtype", "bf16"], 2, "--dtype: expected --mode core or detect, found train");
+    check(
+        &["bench", "--mode", "train", "--dtype", "int8"],
+        2,
+        "--dtype int8: expected --mode core or detect, found train",
+    );
+    check(
+        &["bench", "--mode", "data", "--dtype", "bf16"],
+        2,
+        "--dtype: expected --mode core, detect or train, found data",
+    );
     check(&["bench", "--dense"], 2, "--dense: expected --mode detect, found core");
     check(&["bench", "--mode", "detect", "--images", "missing.jpg"], 2, "--images: expected at least 1 image");
     #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,8 @@ use retinanet_anchors::{AnchorConfig, BoxCoder, Matcher};
 use retinanet_backbone::{FpnConfig, ResNetConfig};
 use retinanet_data::{Augmentation, Preprocessing};
 use retinanet_head::HeadConfig;
+use retinanet_ops::kernels::cpu::inference::Precision;
+use retinanet_ops::network::NormKind;
 use serde::{Deserialize, Serialize};
 
 /// All that a detector and its training depend on but the data, the classes and the weights.
@@ -47,6 +49,10 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// The batch that `learning_rate` belongs to.
     pub reference_batch: usize,
+    /// What convolutions multiply and how activations are stored, f32 or bf16; parameters, their gradients, the statistics of
+    /// norms and the losses are f32 in both.
+    #[serde(default)]
+    pub precision: Precision,
     /// What descends.
     pub optimizer: OptimizerConfig,
     /// The learning rate over the steps.
@@ -117,6 +123,15 @@ impl Config {
     /// Names of the presets: whose numbers they are.
     pub fn preset_names() -> impl Iterator<Item = &'static str> {
         PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// Has every parameter trained: no stage is frozen, and frozen batch norms take the statistics of the batch.
+    pub fn unfreeze(&mut self) {
+        self.backbone.frozen_stages = 0;
+        if let NormKind::FrozenBatch { epsilon } = self.backbone.norm {
+            // Of torch's batch norms.
+            self.backbone.norm = NormKind::Batch { epsilon, momentum: 0.1 };
+        }
     }
 
     /// The text of a preset, to start a file of one's own from.

@@ -36,6 +36,7 @@ pub mod run;
 mod start;
 mod targets;
 mod train;
+mod training_step;
 pub mod weights;
 
 pub use config::{Config, ConfigError, TrainConfig};
@@ -46,7 +47,9 @@ pub use export::{OnnxFile, OnnxInput, OnnxOptions, OnnxValue, TorchvisionModel, 
 pub use import::{Origin, Toolkit};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
 pub use model::{Features, Model, Network, Predictions};
-pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
+pub use optim::{
+    Decay, Optimizer, OptimizerConfig, ParameterGradients, Schedule, Warmup, clip_gradients, gradient_norm,
+};
 pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Borders, Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
@@ -55,7 +58,9 @@ pub use retinanet_onnx::{OnnxError, Opset};
 pub use retinanet_ops::kernels::cpu::Isa;
 pub use retinanet_ops::kernels::cpu::inference::{Precision, Quantization};
 pub use retinanet_ops::network::plan::Output;
+pub use retinanet_ops::network::training::{Gradients, TrainingOptions};
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{EpochSummary, Event, Outcome, Step, Training};
+pub use training_step::TrainingStep;

@@ -1,7 +1,7 @@
 //! Training: data, model and configuration to checkpoints.
 
 use crate::config::Config;
-use crate::detector::{Detector, batch_tensor};
+use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loss::DetectionLoss;
@@ -10,10 +10,12 @@ use crate::optim::{Optimizer, clip_gradients, gradient_norm};
 use crate::plan::InferenceOptions;
 use crate::run::RunFolder;
 use crate::targets::{GroundTruth, Targets};
+use crate::training_step::TrainingStep;
 use retinanet_anchors::{BBox, Pyramid};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, Dataset, Loader, LoaderConfig, LoaderStatistics, SampleError};
 use retinanet_eval::CocoSummary;
+use retinanet_ops::network::training::TrainingOptions;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -190,6 +192,8 @@ impl Training {
         let detector = Detector::new(self.config.clone(), classes, model);
         let mut optimizer = Optimizer::new(train.optimizer, &detector.model.network.parameters());
         let mut loss = DetectionLoss::new(self.config.loss.clone(), self.config.box_coder);
+        let options = TrainingOptions { precision: train.precision, ..TrainingOptions::default() };
+        let mut training_step = TrainingStep::new(&detector.model.network, &options)?;
         let mut failures = 0;
         let mut best: Option<(f64, usize)> = None;
 
@@ -211,6 +215,7 @@ impl Training {
                 let learning_rate = base_rate * train.schedule.factor(step, total_steps);
                 let mut report = self.step(
                     &detector.model,
+                    &mut training_step,
                     &mut optimizer,
                     &mut loss,
                     &loaded.batch,
@@ -268,6 +273,7 @@ impl Training {
     fn step(
         &self,
         model: &Model,
+        training_step: &mut TrainingStep,
         optimizer: &mut Optimizer,
         loss: &mut DetectionLoss,
         batch: &Batch,
@@ -275,7 +281,7 @@ impl Training {
         learning_rate: f64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Step> {
-        let (predictions, engine) = model.predict_for_training(&batch_tensor(batch)?)?;
+        let predictions = training_step.forward(model, &batch.pixels, batch.images.len(), batch.padded)?;
         let anchors = model.network.anchors(batch.padded, &predictions.grids)?;
         let objects = |image: &retinanet_data::BatchImage| GroundTruth {
             boxes: image.boxes.clone(),
@@ -290,10 +296,11 @@ impl Training {
         let losses = loss.forward(&predictions, &targets, &anchors, step as u64)?;
         let (class_loss, box_loss) = (losses.class.to_scalar::<f32>()?, losses.r#box.to_scalar::<f32>()?);
 
-        let mut gradients = losses.total.backward()?;
+        training_step.backward(model, predictions, losses)?;
+        let gradients = training_step.gradients_mut();
         let norm = match self.config.train.clip_norm {
-            Some(limit) => clip_gradients(&model.parameters, &mut gradients, limit)?,
-            None => gradient_norm(&model.parameters, &gradients)?,
+            Some(limit) => clip_gradients(&model.parameters, gradients, limit)?,
+            None => gradient_norm(&model.parameters, gradients)?,
         };
         if !(class_loss.is_finite() && box_loss.is_finite() && norm.is_finite()) {
             let images = &self.train.annotations().images;
@@ -305,8 +312,8 @@ impl Training {
                 .collect();
             return Err(Error::LossNotFinite { step, class: class_loss, boxes: box_loss, images: names.join(", ") });
         }
-        optimizer.step(&model.parameters, &gradients, learning_rate)?;
-        engine.update_running_statistics()?;
+        optimizer.step(&model.parameters, gradients, learning_rate)?;
+        training_step.update_running_statistics(model)?;
         Ok(Step {
             epoch,
             step,

@@ -1,34 +1,44 @@
 //! The norm of all gradients, and its limit.
 
-use candle_core::{Result, backprop::GradStore};
+use super::ParameterGradients;
+use candle_core::Result;
+use rayon::prelude::*;
 use retinanet_ops::network::Parameters;
+
+/// Numbers that one task sums up: what is added in which order does not depend on the number of threads.
+const CHUNK: usize = 1 << 16;
 
 /// Euclidean norm over the gradients of all parameters, summed in f64.
 ///
 /// # Errors
 /// A gradient is not f32.
-pub fn gradient_norm(parameters: &Parameters, gradients: &GradStore) -> Result<f64> {
+pub fn gradient_norm(parameters: &Parameters, gradients: &impl ParameterGradients) -> Result<f64> {
     let mut sum = 0.0;
-    for gradient in parameters.iter().filter_map(|(_, variable)| gradients.get(variable)) {
-        let squares = gradient.flatten_all()?.to_vec1::<f32>()?;
-        sum += squares.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+    for (name, variable) in parameters.iter() {
+        gradients.read(name, variable, &mut |gradient| {
+            sum += sum_of_squares(gradient);
+            Ok(())
+        })?;
     }
     Ok(sum.sqrt())
+}
+
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let of_chunk = |chunk: &[f32]| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+    values.par_chunks(CHUNK).map(of_chunk).collect::<Vec<f64>>().iter().sum()
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as torch's `clip_grad_norm_`; returns the norm before.
 ///
 /// # Errors
 /// A gradient is not f32.
-pub fn clip_gradients(parameters: &Parameters, gradients: &mut GradStore, max_norm: f64) -> Result<f64> {
+pub fn clip_gradients(parameters: &Parameters, gradients: &mut impl ParameterGradients, max_norm: f64) -> Result<f64> {
     let norm = gradient_norm(parameters, gradients)?;
     // torch's epsilon; a norm that is not finite is the caller's to refuse, and scales nothing.
     let scale = max_norm / (norm + 1e-6);
     if scale < 1.0 && norm.is_finite() {
-        for (_, variable) in parameters.iter() {
-            if let Some(gradient) = gradients.remove(variable) {
-                gradients.insert(variable, (gradient * scale)?);
-            }
+        for (name, variable) in parameters.iter() {
+            gradients.scale(name, variable, scale)?;
         }
     }
     Ok(norm)

@@ -1,6 +1,7 @@
 //! SGD with momentum and AdamW, each step fused into one pass over a parameter.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, backprop::GradStore, bail};
+use super::ParameterGradients;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
 use rayon::prelude::*;
 use retinanet_ops::network::{ParameterKind, ParameterSpec, Parameters};
 use serde::{Deserialize, Serialize};
@@ -66,13 +67,20 @@ impl Optimizer {
     ///
     /// # Errors
     /// A parameter is missing, or not f32 on the CPU.
-    pub fn step(&mut self, parameters: &Parameters, gradients: &GradStore, learning_rate: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &impl ParameterGradients,
+        learning_rate: f64,
+    ) -> Result<()> {
         self.steps += 1;
         for (name, slot) in &mut self.slots {
             let variable = parameters.variable(name)?;
-            let Some(gradient) = gradients.get(variable) else { continue };
-            let update = Update { config: self.config, steps: self.steps, learning_rate, slot: Mutex::new(slot) };
-            variable.as_tensor().inplace_op2(&gradient.contiguous()?, &update)?;
+            let (config, steps) = (self.config, self.steps);
+            gradients.read(name, variable, &mut |gradient| {
+                let update = Update { config, steps, learning_rate, gradient, slot: Mutex::new(&mut *slot) };
+                variable.as_tensor().inplace_op1(&update)
+            })?;
         }
         Ok(())
     }
@@ -85,28 +93,21 @@ struct Update<'a> {
     config: OptimizerConfig,
     steps: i32,
     learning_rate: f64,
+    gradient: &'a [f32],
     slot: Mutex<&'a mut Slot>,
 }
 
-impl InplaceOp2 for Update<'_> {
+impl InplaceOp1 for Update<'_> {
     fn name(&self) -> &'static str {
         "optimizer-step"
     }
 
-    fn cpu_fwd(
-        &self,
-        weight: &mut CpuStorage,
-        weight_layout: &Layout,
-        gradient: &CpuStorage,
-        layout: &Layout,
-    ) -> Result<()> {
-        let (CpuStorage::F32(weight), CpuStorage::F32(gradient)) = (weight, gradient) else {
-            bail!("optimizer: expected f32 parameters")
-        };
-        let (Some((w0, w1)), Some((g0, g1))) = (weight_layout.contiguous_offsets(), layout.contiguous_offsets()) else {
+    fn cpu_fwd(&self, weight: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let CpuStorage::F32(weight) = weight else { bail!("optimizer: expected f32 parameters") };
+        let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("optimizer: expected contiguous parameters")
         };
-        let (weight, gradient) = (&mut weight[w0..w1], &gradient[g0..g1]);
+        let (weight, gradient) = (&mut weight[start..end], self.gradient);
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = &mut **slot;
         if weight.len() != gradient.len() || weight.len() != slot.first.len() {

@@ -46,7 +46,8 @@ pub(super) fn images(batch: usize, size: ImageSize) -> anyhow::Result<Tensor> {
     Ok(Tensor::from_vec(pixels(batch, size), (batch, size.height, size.width, 3), &Device::Cpu)?)
 }
 
-fn pixels(batch: usize, size: ImageSize) -> Vec<f32> {
+/// The same as numbers.
+pub(super) fn pixels(batch: usize, size: ImageSize) -> Vec<f32> {
     let count = batch * size.width * size.height * 3;
     (0..count as u64).map(|position| uniform(1, position) * 4.0 - 2.0).collect()
 }

@@ -93,13 +93,14 @@ fn validate(args: &BenchArgs) -> anyhow::Result<()> {
         anyhow::ensure!(value != Some(0), "{option}: expected at least 1, found 0");
     }
     let is_train = args.mode == BenchMode::Train;
-    let is_f32 = matches!(args.inference.dtype, None | Some(Dtype::F32));
-    for (option, is_given) in [("--dump", args.dump.is_some()), ("--dtype", !is_f32), ("--isa", args.isa.is_some())] {
-        anyhow::ensure!(
-            !(is_train || is_data) || !is_given,
-            "{option}: expected --mode core or detect, found {}",
-            args.mode.name()
-        );
+    let has = |dtypes: &[Dtype]| args.inference.dtype.is_none_or(|dtype| dtypes.contains(&dtype));
+    for (option, expected, is_refused) in [
+        ("--dump", "--mode core or detect", args.dump.is_some() && (is_train || is_data)),
+        ("--dtype", "--mode core, detect or train", !has(&[Dtype::F32]) && is_data),
+        ("--dtype int8", "--mode core or detect", !has(&[Dtype::F32, Dtype::Bf16]) && is_train),
+        ("--isa", "--mode core, detect or train", args.isa.is_some() && is_data),
+    ] {
+        anyhow::ensure!(!is_refused, "{option}: expected {expected}, found {}", args.mode.name());
     }
     if let Some(isa) = args.isa {
         let (found, widest) = (isa.name(), IsaArg::detect().name());

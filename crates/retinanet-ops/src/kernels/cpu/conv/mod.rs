@@ -10,7 +10,7 @@ mod arithmetic;
 pub(crate) mod direct;
 pub(crate) mod finish;
 mod panels;
-mod register_tile;
+pub(super) mod register_tile;
 mod tile;
 mod weight_gradient;
 

@@ -88,12 +88,12 @@ pub(super) unsafe fn forward<P: Products, const ROWS: usize, const VECTORS: usiz
 
 /// The pixels that a weight gradient sums over: images of rows of `columns` pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Pixels {
-    pub(super) images: usize,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+pub(in super::super) struct Pixels {
+    pub(in super::super) images: usize,
+    pub(in super::super) rows: usize,
+    pub(in super::super) columns: usize,
     /// Numbers from one image, row, pixel of the packed input to the next.
-    pub(super) x_steps: (usize, usize, usize),
+    pub(in super::super) x_steps: (usize, usize, usize),
 }
 
 /// `ROWS` input channels times `VECTORS` vectors of output channels, summed over pixels.
@@ -102,7 +102,7 @@ pub(super) struct Pixels {
 /// `x` reaches as far as `pixels` says; `y_gradient` holds as many rows of `VECTORS` vectors as there are pixels; `sums`
 /// holds `ROWS` rows of as many numbers, `sums_step` apart; the processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn weight_gradient<T: Element, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
+pub(in super::super) unsafe fn weight_gradient<T: Element, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
     x: *const T,
     pixels: &Pixels,
     y_gradient: *const T,

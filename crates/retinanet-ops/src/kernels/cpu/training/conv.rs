@@ -7,6 +7,7 @@ use super::super::conv::{
 };
 use super::super::inference::{Numbers, NumbersMut, Plain};
 use super::super::stored::Sum;
+use super::super::winograd::{self, Direction};
 use super::super::{Isa, Storable};
 use super::Workspace;
 use super::elementwise::add_to;
@@ -65,11 +66,30 @@ pub fn forward(
     maps: &mut [Forward<'_>],
     workspace: &mut Workspace,
 ) {
-    for map in maps {
-        let relu = activation == Activation::Relu;
+    let relu = activation == Activation::Relu;
+    for map in &*maps {
         let output = map.shape.output();
         check("output", map.y.len(), output);
         map.residual.iter().for_each(|residual| check("residual", residual.len(), output));
+    }
+    if let Some(shape) = maps.first().map(|map| map.shape).filter(winograd::fits) {
+        let maps = maps.iter().map(|map| winograd::Map {
+            shape: map.shape.input(),
+            x: map.x,
+            residual: map
+                .residual
+                .as_ref()
+                .map_or((std::ptr::null(), false), |residual| (residual.pointer(), stores(residual) == Stores::Bf16)),
+            gate: std::ptr::null(),
+            y: map.y.shared_pointer(),
+            is_bf16: stores_mut(&map.y) == Stores::Bf16,
+        });
+        // SAFETY: outputs and residuals are of the output's shape, as checked.
+        unsafe { by_winograd(isa, &shape, Direction::Forward, maps, weight, shift, relu, workspace) };
+        return;
+    }
+    for map in maps {
+        let output = map.shape.output();
         let target = Target {
             y: map.y.shared_pointer(),
             stores: stores_mut(&map.y),
@@ -95,10 +115,32 @@ pub fn forward(
 /// # Panics
 /// A slice does not fit its shape.
 pub fn input_gradient(isa: Isa, weight: &[f32], maps: &mut [InputGradient<'_>], workspace: &mut Workspace) {
-    for map in maps {
+    for map in &*maps {
         let input = map.shape.input();
         check("input gradient", map.x_gradient.len(), input);
         map.relu_input.iter().for_each(|x| check("input", x.len(), input));
+        let gate_fits = map.relu_input.as_ref().is_none_or(|x| stores(x) == stores_mut(&map.x_gradient));
+        assert!(gate_fits, "convolution: input gradient: expected the input's storage");
+    }
+    if let Some(shape) = maps.first().map(|map| map.shape).filter(winograd::fits) {
+        let maps = maps.iter().map(|map| {
+            let (y, is_bf16) = (map.x_gradient.shared_pointer(), stores_mut(&map.x_gradient) == Stores::Bf16);
+            winograd::Map {
+                shape: map.shape.output(),
+                x: map.y_gradient,
+                residual: (if map.accumulate { y.cast_const() } else { std::ptr::null() }, is_bf16),
+                gate: map.relu_input.as_ref().map_or(std::ptr::null(), Numbers::pointer),
+                y,
+                is_bf16,
+            }
+        });
+        // SAFETY: gradients and inputs are of the input's shape, as checked; a number of a gradient is read, where it is
+        // added to, by the task that writes it, before.
+        unsafe { by_winograd(isa, &shape, Direction::InputGradient, maps, weight, None, false, workspace) };
+        return;
+    }
+    for map in maps {
+        let input = map.shape.input();
         let y = map.x_gradient.shared_pointer();
         let target = Target {
             y,
@@ -110,8 +152,6 @@ pub fn input_gradient(isa: Isa, weight: &[f32], maps: &mut [InputGradient<'_>], 
             shift: None,
             relu: false,
         };
-        let gate_fits = map.relu_input.as_ref().is_none_or(|x| stores(x) == target.stores);
-        assert!(gate_fits, "convolution: input gradient: expected the input's storage");
         let phase = |per_word: usize| phases(&map.shape, per_word);
         // SAFETY: the gradient and the input are of the input's shape, as checked; a number of the gradient is read, where
         // it is added to, by the task that writes it, before.
@@ -132,6 +172,21 @@ pub fn weight_gradient(
     workspace: &mut Workspace,
 ) {
     for map in maps {
+        check("input", map.x.len(), map.shape.input());
+        check("output gradient", map.y_gradient.len(), map.shape.output());
+    }
+    if let Some(shape) = maps.first().map(|map| map.shape).filter(winograd::fits) {
+        let maps = maps.iter().map(|map| winograd::GradientMap {
+            shape: map.shape.input(),
+            x: map.x,
+            y_gradient: map.y_gradient,
+        });
+        let maps: Vec<winograd::GradientMap> = maps.collect();
+        let scratch = workspace.scratch.first(winograd::weight_gradient_workspace_len(isa, &shape, &maps));
+        winograd::weight_gradient(isa, &shape, &maps, scale, weight_gradient, scratch);
+        return;
+    }
+    for map in maps {
         let (Some(x), Some(y_gradient)) = (f32::slice(&map.x), f32::slice(&map.y_gradient)) else {
             panic!("convolution: weight gradient: expected f32");
         };
@@ -144,6 +199,38 @@ pub fn weight_gradient(
         }
         add_to(isa, part, weight_gradient);
     }
+}
+
+/// Convolves all maps by Winograd's filtering, the weight transformed once.
+///
+/// # Safety
+/// The maps' pointers are good for all of their numbers, and nobody else has the outputs.
+unsafe fn by_winograd<'a>(
+    isa: Isa,
+    shape: &ConvShape,
+    direction: Direction,
+    maps: impl Iterator<Item = winograd::Map<'a>>,
+    weight: &[f32],
+    shift: Option<&[f32]>,
+    relu: bool,
+    workspace: &mut Workspace,
+) {
+    // What a shift is padded to.
+    const WHOLE: usize = 16;
+    let maps: Vec<winograd::Map> = maps.collect();
+    let x_is_bf16 = maps.first().is_some_and(|map| stores(&map.x) == Stores::Bf16);
+    let [out_channels, in_channels, _, _] = shape.weight();
+    let channels = if direction == Direction::Forward { out_channels } else { in_channels };
+    let padded = workspace.weights.first::<f32>(channels.next_multiple_of(WHOLE));
+    padded.fill(0.0);
+    if let Some(shift) = shift {
+        padded[..channels].copy_from_slice(shift);
+    }
+    let packed = workspace.packed.first(winograd::transformed_len(isa, x_is_bf16, shape, direction));
+    winograd::transform_weight(isa, x_is_bf16, shape, direction, weight, packed);
+    let scratch = workspace.scratch.first(winograd::scratch_len(isa, x_is_bf16, shape, direction));
+    // SAFETY: the caller vouches for the maps.
+    unsafe { winograd::convolve(isa, shape, direction, &maps, packed, (padded, relu), scratch) };
 }
 
 /// What a convolution writes, and what belongs to it.

@@ -10,11 +10,13 @@ use half::bf16;
 /// The most lanes of a vector.
 pub(super) const MAX_LANES: usize = 16;
 
-/// A feature map as a task sees it. The residual is null if there is none.
+/// A feature map as a task sees it. Residual and gate are null where there is none.
 #[derive(Clone, Copy)]
 pub(super) struct RawPlane {
     pub(super) x: *const u8,
     pub(super) residual: *const u8,
+    /// Laid out as the output, which becomes 0 where this is not positive.
+    pub(super) gate: *const u8,
     pub(super) y: *mut u8,
     /// Rows and columns, of input and output alike.
     pub(super) height: usize,
@@ -31,6 +33,7 @@ impl RawPlane {
     pub(super) const NOWHERE: Self = Self {
         x: std::ptr::null(),
         residual: std::ptr::null(),
+        gate: std::ptr::null(),
         y: std::ptr::null_mut(),
         height: 0,
         width: 0,
@@ -223,7 +226,10 @@ pub(super) unsafe fn run<X, P, V, T, const N: usize, const M: usize>(
         for tile in 0..num_tiles {
             let place = locate(job, first_tile + tile);
             let to = workspace.add(tile * layout.input_step);
-            transform_input::<X, V, T, N, M>(job, &place, layout, to, workspace.add(layout.patch_start));
+            let patch = workspace.add(layout.patch_start);
+            let input =
+                Input { channels: job.in_channels, step: job.x_step, patch, place_step: layout.input_place_step };
+            transform_input::<X, X, V, T, N, M>(&input, &place, to);
         }
         for first_panel in (part.panels.0..part.panels.1).step_by(layout.chunk_panels) {
             let end_panel = part.panels.1.min(first_panel + layout.chunk_panels);
@@ -260,39 +266,58 @@ pub(super) unsafe fn run<X, P, V, T, const N: usize, const M: usize>(
 
 /// A tile and its plane.
 #[derive(Clone, Copy)]
-struct Place {
-    plane: RawPlane,
-    tile_row: usize,
-    tile_column: usize,
+pub(super) struct Place {
+    pub(super) plane: RawPlane,
+    pub(super) tile_row: usize,
+    pub(super) tile_column: usize,
 }
 
 #[inline(always)]
 fn locate(job: &Job, idx: usize) -> Place {
-    let tile = job.cells.map_or(idx, |cells| cells[idx] as usize - job.first_cell);
-    let plane = job.planes.iter().find(|plane| tile < plane.end_tile).expect("the tiles are checked before the run");
-    let tile = tile - plane.first_tile;
-    Place { plane: *plane, tile_row: tile / plane.tile_columns, tile_column: tile % plane.tile_columns }
+    Place::of(job.planes, job.cells.map_or(idx, |cells| cells[idx] as usize - job.first_cell))
 }
 
-/// B^T d B of one tile, to the tile's row in each place.
+impl Place {
+    /// The tile of this number.
+    #[inline(always)]
+    pub(super) fn of(planes: &[RawPlane], tile: usize) -> Self {
+        let plane = planes.iter().find(|plane| tile < plane.end_tile).expect("the tiles are checked before the run");
+        let tile = tile - plane.first_tile;
+        Self { plane: *plane, tile_row: tile / plane.tile_columns, tile_column: tile % plane.tile_columns }
+    }
+}
+
+/// The input of a tile, and where it goes.
+#[derive(Clone, Copy)]
+pub(super) struct Input {
+    pub(super) channels: usize,
+    /// Numbers from one pixel to the next.
+    pub(super) step: usize,
+    /// Words of four bytes for a tile with its border: of each pixel as many as the channels take, in whole vectors.
+    pub(super) patch: *mut f32,
+    /// Words from one place to the next.
+    pub(super) place_step: usize,
+}
+
+/// B^T d B of one tile, to the tile's row in each place, from numbers of `X` to numbers of `Y`.
 ///
 /// # Safety
-/// As for [`run`].
+/// The plane's input and the patch reach as far as their numbers say; `to` has room for as many channels, in whole vectors,
+/// in each place; the processor has the instruction set of `V`.
 #[inline(always)]
-unsafe fn transform_input<X, V, T, const N: usize, const M: usize>(
-    job: &Job,
+pub(super) unsafe fn transform_input<X, Y, V, T, const N: usize, const M: usize>(
+    input: &Input,
     place: &Place,
-    layout: &Layout,
     to: *mut f32,
-    patch: *mut f32,
 ) where
     X: Stored<f32, V>,
+    Y: Stored<f32, V>,
     V: Conversions,
     T: Transform<N, M>,
 {
     let plane = &place.plane;
     let x = plane.x.cast::<X>();
-    let channels = job.in_channels;
+    let channels = input.channels;
     let (row, column) = ((place.tile_row * M) as isize - 1, (place.tile_column * M) as isize - 1);
     let is_inside = row >= 0
         && column >= 0
@@ -302,11 +327,11 @@ unsafe fn transform_input<X, V, T, const N: usize, const M: usize>(
     // SAFETY: what is read lies within the plane or has been copied to the patch.
     unsafe {
         let (from, row_step, pixel_step) = if is_inside {
-            let start = (row as usize * plane.width + column as usize) * job.x_step;
-            (x.add(start), plane.width * job.x_step, job.x_step)
+            let start = (row as usize * plane.width + column as usize) * input.step;
+            (x.add(start), plane.width * input.step, input.step)
         } else {
-            let patch = patch.cast::<X>();
-            let step = layout.input_step * (size_of::<f32>() / size_of::<X>());
+            let patch = input.patch.cast::<X>();
+            let step = channels.next_multiple_of(MAX_LANES * (size_of::<f32>() / size_of::<X>()));
             for i in 0..N {
                 for j in 0..N {
                     let (y, x_place) = (row + i as isize, column + j as isize);
@@ -315,7 +340,7 @@ unsafe fn transform_input<X, V, T, const N: usize, const M: usize>(
                         (0..plane.height as isize).contains(&y) && (0..plane.width as isize).contains(&x_place);
                     let copied = if inside { channels } else { 0 };
                     if inside {
-                        let start = (y as usize * plane.width + x_place as usize) * job.x_step;
+                        let start = (y as usize * plane.width + x_place as usize) * input.step;
                         std::ptr::copy_nonoverlapping(x.add(start), pixel, channels);
                     }
                     std::ptr::write_bytes(pixel.add(copied), 0, step - copied);
@@ -339,8 +364,8 @@ unsafe fn transform_input<X, V, T, const N: usize, const M: usize>(
                 }
                 let row = T::input(d);
                 for j in 0..N {
-                    let to = to.add((i * N + j) * layout.input_place_step).cast::<X>().add(channel);
-                    X::store(row[j], 0.0, to);
+                    let to = to.add((i * N + j) * input.place_step).cast::<Y>().add(channel);
+                    Y::store(row[j], 0.0, to);
                 }
             }
         }
@@ -399,7 +424,7 @@ unsafe fn transform_output<V: Conversions, T: Transform<N, M>, const N: usize, c
     let plane = &place.plane;
     let (row, column) = (place.tile_row * M, place.tile_column * M);
     let (rows, columns) = (M.min(plane.height - row), M.min(plane.width - column));
-    let has_residual = !plane.residual.is_null();
+    let (has_residual, has_gate) = (!plane.residual.is_null(), !plane.gate.is_null());
     // SAFETY: only pixels and channels that exist are touched.
     unsafe {
         for channel in (first_channel..end_channel).step_by(V::LANES) {
@@ -435,6 +460,13 @@ unsafe fn transform_output<V: Conversions, T: Transform<N, M>, const N: usize, c
                         value = value.relu();
                     }
                     let at = (first_pixel + j) * job.y.step + channel;
+                    if has_gate {
+                        value = value.where_positive(if lanes == V::LANES {
+                            job.y.load(plane.gate, at)
+                        } else {
+                            job.y.load_part(plane.gate, at, lanes)
+                        });
+                    }
                     if lanes == V::LANES {
                         job.y.store(value, plane.y, at);
                     } else {

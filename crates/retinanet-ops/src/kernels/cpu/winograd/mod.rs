@@ -7,7 +7,12 @@
 
 mod block;
 mod pack;
+mod training;
 mod transform;
+mod weight_gradient;
+
+pub(crate) use training::{Direction, Map, convolve, fits, scratch_len, transform_weight, transformed_len};
+pub(crate) use weight_gradient::{GradientMap, weight_gradient, weight_gradient_workspace_len};
 
 use super::Isa;
 use super::inference::{CellSize, ConvSpec, Numbers, Plane, Storage};
@@ -42,25 +47,38 @@ impl TileSize {
     fn places(self) -> usize {
         (self.outputs() + 2).pow(2)
     }
+
+    /// The tiles of a feature map of this size, without its numbers.
+    fn plane(self, (height, width): (usize, usize), first_tile: usize) -> RawPlane {
+        let tile_columns = width.div_ceil(self.outputs());
+        let end_tile = first_tile + height.div_ceil(self.outputs()) * tile_columns;
+        RawPlane { height, width, tile_columns, first_tile, end_tile, ..RawPlane::NOWHERE }
+    }
+}
+
+/// How a convolution is cut into tasks.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    isa: Isa,
+    tile_size: TileSize,
+    input: Form,
+    in_channels: usize,
+    out_channels: usize,
+    /// Tiles of a task, at most.
+    task_tiles: usize,
+    chunk_panels: usize,
 }
 
 /// A 3x3 convolution of stride 1 and padding 1 with transformed weights.
 #[derive(Debug)]
 pub(crate) struct Winograd {
-    isa: Isa,
-    tile_size: TileSize,
-    input: Form,
+    cut: Cut,
     residual: Option<Pixels>,
     output: Pixels,
-    in_channels: usize,
-    out_channels: usize,
     packed: Packed,
     /// Padded to whole vectors.
     shift: Vec<f32>,
     relu: bool,
-    /// Tiles of a task, at most.
-    task_tiles: usize,
-    chunk_panels: usize,
 }
 
 /// Channels below which the transforms cost more than they save.
@@ -97,50 +115,27 @@ impl Winograd {
             step: storage.pixel_len(spec.out_channels),
         };
         let input = form(spec.input).expect("the storage is checked by `fits`");
-        let tile_size = match input {
-            Form::F32 => TileSize::Four,
-            Form::Bf16 => TileSize::Two,
-        };
-        let lanes = lanes(isa);
-        let packed = match tile_size {
-            TileSize::Two => pack::pack::<F2, 4, 2>(input, lanes, spec.in_channels, spec.out_channels, weight),
-            TileSize::Four => pack::pack::<F4, 6, 4>(input, lanes, spec.in_channels, spec.out_channels, weight),
+        let cut = Cut::new(isa, input, spec.in_channels, spec.out_channels);
+        let (in_channels, out_channels) = (spec.in_channels, spec.out_channels);
+        let weight = pack::Weight { values: weight, in_channels, out_channels, is_gradient: false };
+        let packed = match cut.tile_size {
+            TileSize::Two => pack::pack::<F2, 4, 2>(isa, input, lanes(isa), weight),
+            TileSize::Four => pack::pack::<F4, 6, 4>(isa, input, lanes(isa), weight),
         };
         let mut shift = spec.shift.to_vec();
         shift.resize(spec.out_channels.next_multiple_of(MAX_LANES), 0.0);
-        let chunk_channels = if packed.bytes() > LARGE_WEIGHT { 128 } else { 64 };
-        let tile_bytes =
-            tile_size.places() * (spec.in_channels * spec.input.bytes() + chunk_channels * size_of::<f32>());
-        let fitting = (TASK_BYTES / tile_bytes / MAX_ROWS * MAX_ROWS).clamp(MAX_ROWS, MAX_TASK_TILES);
-        Self {
-            isa,
-            tile_size,
-            input,
-            residual: spec.residual.map(pixels),
-            output: pixels(spec.output),
-            in_channels: spec.in_channels,
-            out_channels: spec.out_channels,
-            task_tiles: if packed.bytes() > LARGE_WEIGHT { MAX_TASK_TILES } else { fitting },
-            packed,
-            shift,
-            relu: spec.activation == Activation::Relu,
-            chunk_panels: chunk_channels / (2 * lanes),
-        }
+        let relu = spec.activation == Activation::Relu;
+        Self { cut, residual: spec.residual.map(pixels), output: pixels(spec.output), packed, shift, relu }
     }
 
     pub(crate) fn cell_size(&self) -> CellSize {
-        let outputs = self.tile_size.outputs();
+        let outputs = self.cut.tile_size.outputs();
         CellSize { height: outputs, width: outputs }
-    }
-
-    fn layout(&self, tiles: usize) -> Layout {
-        let words = self.in_channels.div_ceil(self.input.per_word());
-        Layout::new(self.tile_size.places(), tiles, words, self.chunk_panels, 2 * lanes(self.isa))
     }
 
     /// Numbers of workspace for the current number of threads.
     pub(crate) fn workspace_len(&self) -> usize {
-        slots_len(usize::MAX, self.layout(self.task_tiles).len + MAX_LANES)
+        self.cut.workspace_len()
     }
 
     /// As [`PreparedConv::run`](super::inference::PreparedConv::run).
@@ -162,19 +157,16 @@ impl Winograd {
                 planes: &raw[..planes.len()],
                 first_cell: first_tile,
                 cells: cells.zip(end_cell).map(|(cells, end)| &cells[..end]),
-                in_channels: self.in_channels,
-                out_channels: self.out_channels,
-                x_step: self.input.storage().pixel_len(self.in_channels),
+                in_channels: self.cut.in_channels,
+                out_channels: self.cut.out_channels,
+                x_step: self.cut.input.storage().pixel_len(self.cut.in_channels),
                 residual: self.residual.unwrap_or(self.output),
                 y: self.output,
                 packed: self.packed.as_ptr(),
                 shift: self.shift.as_ptr(),
                 relu: self.relu,
             };
-            match self.tile_size {
-                TileSize::Two => self.run_job::<F2, 4, 2>(&job, end_tile, workspace),
-                TileSize::Four => self.run_job::<F4, 6, 4>(&job, end_tile, workspace),
-            }
+            self.cut.run(&job, end_tile, workspace);
             cells = cells.zip(end_cell).map(|(cells, end)| &cells[end..]);
             first_tile += end_tile;
         }
@@ -183,11 +175,11 @@ impl Winograd {
 
     fn raw_plane(&self, plane: &mut Plane<'_>, first_tile: usize) -> RawPlane {
         let pixels = plane.height * plane.width;
-        let x_len = pixels * self.input.storage().pixel_len(self.in_channels);
+        let x_len = pixels * self.cut.input.storage().pixel_len(self.cut.in_channels);
         assert!(
-            self.input.is(&plane.x) && plane.x.len() == x_len,
+            self.cut.input.is(&plane.x) && plane.x.len() == x_len,
             "convolution: input: expected {x_len} numbers of {:?}, found {}",
-            self.input,
+            self.cut.input,
             plane.x.len()
         );
         let residual = match (self.residual, plane.residual) {
@@ -201,17 +193,47 @@ impl Winograd {
         };
         let fits = self.output.form.is_mut(&plane.y) && plane.y.len() == pixels * self.output.step;
         assert!(fits, "convolution: output: expected {} numbers", pixels * self.output.step);
-        let outputs = self.tile_size.outputs();
-        let tile_columns = plane.width.div_ceil(outputs);
         RawPlane {
             x: plane.x.pointer(),
             residual,
+            gate: std::ptr::null(),
             y: plane.y.shared_pointer(),
-            height: plane.height,
-            width: plane.width,
-            tile_columns,
-            first_tile,
-            end_tile: first_tile + plane.height.div_ceil(outputs) * tile_columns,
+            ..self.cut.tile_size.plane((plane.height, plane.width), first_tile)
+        }
+    }
+}
+
+impl Cut {
+    fn new(isa: Isa, input: Form, in_channels: usize, out_channels: usize) -> Self {
+        let tile_size = match input {
+            Form::F32 => TileSize::Four,
+            Form::Bf16 => TileSize::Two,
+        };
+        let places = tile_size.places();
+        let packed_bytes = size_of::<f32>() * pack::packed_len(input, lanes(isa), places, in_channels, out_channels);
+        let is_large = packed_bytes > LARGE_WEIGHT;
+        let chunk_channels = if is_large { 128 } else { 64 };
+        let tile_bytes = places * (in_channels * input.storage().bytes() + chunk_channels * size_of::<f32>());
+        let fitting = (TASK_BYTES / tile_bytes / MAX_ROWS * MAX_ROWS).clamp(MAX_ROWS, MAX_TASK_TILES);
+        let task_tiles = if is_large { MAX_TASK_TILES } else { fitting };
+        let chunk_panels = chunk_channels / (2 * lanes(isa));
+        Self { isa, tile_size, input, in_channels, out_channels, task_tiles, chunk_panels }
+    }
+
+    fn layout(&self, tiles: usize) -> Layout {
+        let words = self.in_channels.div_ceil(self.input.per_word());
+        Layout::new(self.tile_size.places(), tiles, words, self.chunk_panels, 2 * lanes(self.isa))
+    }
+
+    /// Numbers of workspace for the current number of threads.
+    fn workspace_len(&self) -> usize {
+        slots_len(usize::MAX, self.layout(self.task_tiles).len + MAX_LANES)
+    }
+
+    fn run(&self, job: &Job, all_tiles: usize, workspace: &mut [f32]) {
+        match self.tile_size {
+            TileSize::Two => self.run_job::<F2, 4, 2>(job, all_tiles, workspace),
+            TileSize::Four => self.run_job::<F4, 6, 4>(job, all_tiles, workspace),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Transformed weights, packed for the register tile.
 
+use super::super::Isa;
 use super::super::inference::Lines;
-use super::block::Form;
+use super::super::tasks::{SharedMut, for_each};
+use super::block::{Form, MAX_LANES};
 use super::transform::Transform;
 use half::bf16;
 
@@ -10,50 +12,132 @@ use half::bf16;
 #[derive(Debug)]
 pub(super) struct Packed(Lines);
 
-impl Packed {
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.0.numbers::<u8>())
-    }
+/// The places of the largest tile.
+const MAX_PLACES: usize = 36;
 
+impl Packed {
     pub(super) fn as_ptr(&self) -> *const u8 {
         self.0.numbers().as_ptr()
     }
 }
 
-/// G g G^T of every weight of `[Cout, Cin, 3, 3]`, computed in double precision.
+/// A weight, `[Cout, Cin, 3, 3]`, and what it is multiplied with.
+#[derive(Clone, Copy)]
+pub(super) struct Weight<'a> {
+    pub(super) values: &'a [f32],
+    /// Channels that are read and written: Cin and Cout, or Cout and Cin in the gradient of the input, whose weights are
+    /// rotated by half a turn.
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) is_gradient: bool,
+}
+
+/// Channels read that a task transforms.
+const BLOCK: usize = 16;
+
+/// Words of the packed form.
+pub(super) fn packed_len(form: Form, lanes: usize, places: usize, in_channels: usize, out_channels: usize) -> usize {
+    places * in_channels.div_ceil(form.per_word()) * out_channels.next_multiple_of(lanes)
+}
+
+/// G g G^T of every weight, computed in double precision.
 pub(super) fn pack<T: Transform<N, M>, const N: usize, const M: usize>(
+    isa: Isa,
     form: Form,
     lanes: usize,
-    in_channels: usize,
-    out_channels: usize,
-    weight: &[f32],
+    weight: Weight<'_>,
 ) -> Packed {
-    let depth = in_channels.div_ceil(form.per_word());
-    let padded = out_channels.next_multiple_of(lanes);
-    let mut packed = Lines::zeros::<f32>(N * N * depth * padded);
+    let len = packed_len(form, lanes, N * N, weight.in_channels, weight.out_channels);
+    let mut packed = Lines::zeros::<f32>(len);
+    pack_into::<T, N, M>(isa, form, lanes, weight, packed.numbers_mut());
+    Packed(packed)
+}
+
+/// [`pack`] to the caller's memory.
+pub(super) fn pack_into<T: Transform<N, M>, const N: usize, const M: usize>(
+    isa: Isa,
+    form: Form,
+    lanes: usize,
+    weight: Weight<'_>,
+    packed: &mut [f32],
+) {
+    let Weight { in_channels, out_channels, .. } = weight;
+    assert_eq!(packed.len(), packed_len(form, lanes, N * N, in_channels, out_channels), "winograd: packed weights");
+    let blocks = in_channels.div_ceil(BLOCK);
     let panel_width = 2 * lanes;
-    for (idx, g) in weight.chunks_exact(9).enumerate() {
-        let (out_channel, in_channel) = (idx / in_channels, idx % in_channels);
-        let first = out_channel / panel_width * panel_width;
-        let width = panel_width.min(padded - first);
-        // g G^T, then G from the left.
-        let mut right = [[0.0; N]; 3];
-        for a in 0..3 {
-            for j in 0..N {
-                right[a][j] = (0..3).map(|b| T::WEIGHT[j][b] * f64::from(g[a * 3 + b])).sum();
-            }
-        }
-        for i in 0..N {
-            for j in 0..N {
-                let value: f64 = (0..3).map(|a| T::WEIGHT[i][a] * right[a][j]).sum();
-                let start = (first * N * N + (i * N + j) * width) * depth;
-                let word = start + in_channel / form.per_word() * width + out_channel - first;
-                match form {
-                    Form::F32 => packed.numbers_mut::<f32>()[word] = value as f32,
-                    Form::Bf16 => packed.numbers_mut::<bf16>()[2 * word + in_channel % 2] = bf16::from_f64(value),
+    let padded = out_channels.next_multiple_of(lanes);
+    let depth = in_channels.div_ceil(form.per_word());
+    let shared = SharedMut::new(packed);
+    for_each(out_channels.div_ceil(lanes) * blocks, |task_idx| {
+        let (first, block) = (task_idx / blocks * lanes, task_idx % blocks);
+        let panel = first / panel_width * panel_width;
+        let width = panel_width.min(padded - panel);
+        let inputs = block * BLOCK..in_channels.next_multiple_of(form.per_word()).min((block + 1) * BLOCK);
+        isa.run(|| {
+            for in_channel in inputs {
+                let transformed = transform::<T, N, M>(&weight, lanes, first, in_channel);
+                for (place, values) in transformed.iter().enumerate() {
+                    let row = (panel * N * N + place * width) * depth + in_channel / form.per_word() * width;
+                    // SAFETY: words of lanes and input channels that are this task's alone; two channels of one word are
+                    // of one block.
+                    unsafe {
+                        let words = shared.pointer(row + first - panel);
+                        for (lane, &value) in values[..lanes].iter().enumerate() {
+                            match form {
+                                Form::F32 => *words.add(lane) = value as f32,
+                                Form::Bf16 => {
+                                    *words.add(lane).cast::<bf16>().add(in_channel % 2) = bf16::from_f64(value);
+                                }
+                            }
+                        }
+                    }
                 }
+            }
+        });
+    });
+}
+
+/// The transformed weights of one channel read and a vector of channels written, place by place; 0 beyond the last.
+#[inline(always)]
+fn transform<T: Transform<N, M>, const N: usize, const M: usize>(
+    weight: &Weight,
+    lanes: usize,
+    first: usize,
+    in_channel: usize,
+) -> [[f64; MAX_LANES]; MAX_PLACES] {
+    let mut taps = [[0.0; MAX_LANES]; 9];
+    if in_channel < weight.in_channels {
+        for lane in 0..lanes.min(weight.out_channels - first) {
+            let out_channel = first + lane;
+            let start = if weight.is_gradient {
+                in_channel * weight.out_channels + out_channel
+            } else {
+                out_channel * weight.in_channels + in_channel
+            };
+            for (tap, &value) in weight.values[start * 9..][..9].iter().enumerate() {
+                taps[if weight.is_gradient { 8 - tap } else { tap }][lane] = f64::from(value);
             }
         }
     }
-    Packed(packed)
+    // g G^T, then G from the left.
+    let mut right = [[[0.0; MAX_LANES]; N]; 3];
+    for a in 0..3 {
+        for j in 0..N {
+            for b in 0..3 {
+                let factor = T::WEIGHT[j][b];
+                right[a][j].iter_mut().zip(&taps[a * 3 + b]).for_each(|(sum, value)| *sum += factor * value);
+            }
+        }
+    }
+    let mut transformed = [[0.0; MAX_LANES]; MAX_PLACES];
+    for i in 0..N {
+        for j in 0..N {
+            for a in 0..3 {
+                let factor = T::WEIGHT[i][a];
+                let sums = &mut transformed[i * N + j];
+                sums.iter_mut().zip(&right[a][j]).for_each(|(sum, value)| *sum += factor * value);
+            }
+        }
+    }
+    transformed
 }

@@ -21,6 +21,12 @@ pub(super) trait Transform<const N: usize, const M: usize> {
     /// # Safety
     /// The processor has the instruction set of `V`.
     unsafe fn output<V: Vector<f32>>(m: [V; N]) -> [V; M];
+
+    /// A: the gradient of M outputs to that of N products.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `V`.
+    unsafe fn output_gradient<V: Vector<f32>>(d: [V; M]) -> [V; N];
 }
 
 /// F(2, 3): points 0, 1, -1. Additions only, so that inputs rounded to bf16 lose little.
@@ -39,6 +45,12 @@ impl Transform<4, 2> for F2 {
     unsafe fn output<V: Vector<f32>>([m0, m1, m2, m3]: [V; 4]) -> [V; 2] {
         // SAFETY: as above.
         unsafe { [m0.add(m1).add(m2), m1.sub(m2).sub(m3)] }
+    }
+
+    #[inline(always)]
+    unsafe fn output_gradient<V: Vector<f32>>([d0, d1]: [V; 2]) -> [V; 4] {
+        // SAFETY: as above.
+        unsafe { [d0, d0.add(d1), d0.sub(d1), V::splat(0.0).sub(d1)] }
     }
 }
 
@@ -88,6 +100,17 @@ impl Transform<6, 4> for F4 {
                 four.mul_add(sum_2, sum_1),
                 eight.mul_add(difference_2, difference_1).add(m5),
             ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output_gradient<V: Vector<f32>>([d0, d1, d2, d3]: [V; 4]) -> [V; 6] {
+        // SAFETY: as above.
+        unsafe {
+            let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
+            let (even_1, odd_1) = (d0.add(d2), d1.add(d3));
+            let (even_2, odd_2) = (four.mul_add(d2, d0), eight.mul_add(d3, two.mul(d1)));
+            [d0, even_1.add(odd_1), even_1.sub(odd_1), even_2.add(odd_2), even_2.sub(odd_2), d3]
         }
     }
 }

@@ -1,0 +1,107 @@
+//! The network's part of a step: predictions, and from the losses the gradients of all parameters.
+
+use crate::error::Result;
+use crate::loss::Losses;
+use crate::model::{Model, Network, Predictions};
+use candle_core::{Device, Storage, Var};
+use retinanet_anchors::{ImageSize, Pyramid};
+use retinanet_ops::network::training::{Gradients, TrainingOptions, TrainingSession};
+
+/// A network with the memory of its training steps.
+///
+/// The network runs in a [`TrainingSession`]; the losses are candle's, from logits and deltas that are variables of their
+/// own: where their gradients end, those of the session begin.
+#[derive(Debug)]
+pub struct TrainingStep {
+    session: TrainingSession,
+}
+
+impl TrainingStep {
+    /// For this network, with any parameters of its shapes.
+    ///
+    /// # Errors
+    /// The precision is neither f32 nor bf16.
+    pub fn new(network: &Network, options: &TrainingOptions) -> Result<Self> {
+        let (recorder, output) = network.record()?;
+        let outputs = [output.class_logits.into_values(), output.box_deltas.into_values()].concat();
+        Ok(Self { session: TrainingSession::new(&recorder, &outputs, options)? })
+    }
+
+    /// Logits and deltas of a batch, each a variable, batch norms with the statistics of the batch.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[N, H, W, 3]`, `images` and `padded` of them
+    ///
+    /// # Errors
+    /// The numbers do not fit, a parameter is missing, or the feature maps do not fit in memory.
+    pub fn forward(&mut self, model: &Model, pixels: &[f32], images: usize, padded: ImageSize) -> Result<Predictions> {
+        let ImageSize { width, height } = padded;
+        self.session.forward(&model.parameters, pixels, (images, height, width))?;
+        let network = &model.network;
+        let levels = network.levels();
+        let pyramid = |first: usize, columns: usize| -> Result<_> {
+            let level = |level_idx: usize| {
+                let (shape, values) = self.session.output(first + level_idx);
+                // Channels-last makes the anchors of a level consecutive rows.
+                let rows = shape.height * shape.width * shape.channels / columns;
+                Ok(Var::from_slice(values, (shape.batch, rows, columns), &Device::Cpu)?.into_inner())
+            };
+            let values = (0..levels.len()).map(level).collect::<candle_core::Result<Vec<_>>>()?;
+            let Some(&finest) = levels.first() else { unreachable!("a pyramid has levels") };
+            Ok(Pyramid::new(finest, values).expect("the network's levels are a pyramid"))
+        };
+        let class_logits = pyramid(0, network.num_classes())?;
+        let box_deltas = pyramid(levels.len(), 4)?;
+        let grid = |level_idx: usize| {
+            let (shape, _) = self.session.output(level_idx);
+            ImageSize::new(shape.width, shape.height)
+        };
+        let grids = class_logits.values().iter().enumerate().map(|(level_idx, _)| grid(level_idx)).collect();
+        let grids = Pyramid::new(levels[0], grids).expect("as many levels as logits");
+        Ok(Predictions { class_logits, box_deltas, grids })
+    }
+
+    /// The gradients of all trained parameters by the losses of the last [`Self::forward`]'s predictions.
+    ///
+    /// # Errors
+    /// The losses do not come from these predictions, or a tensor operation fails.
+    pub fn backward(&mut self, model: &Model, predictions: Predictions, losses: Losses) -> Result<()> {
+        let gradients = losses.total.backward()?;
+        drop(losses);
+        let outputs = predictions.class_logits.values().iter().chain(predictions.box_deltas.values());
+        for (idx, output) in outputs.enumerate() {
+            let Some(gradient) = gradients.get(output) else {
+                self.session.set_output_gradient(idx, &vec![0.0; output.elem_count()]);
+                continue;
+            };
+            let gradient = gradient.contiguous()?;
+            let (storage, layout) = gradient.storage_and_layout();
+            let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+                return Err(candle_core::Error::msg("training step: expected gradients on the CPU").into());
+            };
+            self.session.set_output_gradient(idx, &storage.as_slice::<f32>()?[start..end]);
+        }
+        // Their memory is free while the session works.
+        drop((gradients, predictions));
+        self.session.backward(&model.parameters, false)?;
+        Ok(())
+    }
+
+    /// The gradients of the last [`Self::backward`].
+    pub fn gradients(&self) -> &Gradients {
+        self.session.gradients()
+    }
+
+    /// The same, to be clipped.
+    pub fn gradients_mut(&mut self) -> &mut Gradients {
+        self.session.gradients_mut()
+    }
+
+    /// Moves the running statistics of batch norms by what the last [`Self::forward`] has seen.
+    ///
+    /// # Errors
+    /// A running statistic is missing.
+    pub fn update_running_statistics(&self, model: &Model) -> Result<()> {
+        Ok(self.session.update_running_statistics(&model.parameters)?)
+    }
+}
