@@ -3,7 +3,10 @@
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use retinanet::{Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Optimizer, Targets};
+use retinanet::{
+    Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Optimizer, Targets, TrainingOptions,
+    TrainingStep,
+};
 use retinanet_anchors::{BBox, ImageSize};
 use retinanet_data::Image;
 
@@ -29,7 +32,7 @@ fn bench(c: &mut Criterion) {
     for (preset, images, width, height) in [("small_r18", 4, 320, 256), ("torchvision_r50_v1", 2, 512, 512)] {
         let config = Config::preset(preset).expect("a preset");
         let model = Model::new(&config, 80, 0).expect("a model");
-        let batch = Tensor::randn(0f32, 1.0, (images, height, width, 3), &Device::Cpu).expect("a batch");
+        let pixels: Vec<f32> = (0..images * height * width * 3).map(|i| (i * 7 % 251) as f32 / 125.0 - 1.0).collect();
         let objects = GroundTruth {
             boxes: (0..8).map(|i| BBox::new(10.0 * i as f32, 20.0, 60.0 + 20.0 * i as f32, 150.0)).collect(),
             classes: vec![1; 8],
@@ -37,14 +40,17 @@ fn bench(c: &mut Criterion) {
         let ground_truth = vec![objects; images];
         let mut optimizer = Optimizer::new(config.train.optimizer, &model.network.parameters());
         let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
+        let mut engine = TrainingStep::new(&model.network, &TrainingOptions::default()).expect("a training step");
         let mut step = || -> retinanet::Result<()> {
-            let (predictions, engine) = model.predict_for_training(&batch)?;
-            let anchors = model.network.anchors(ImageSize::new(width, height), &predictions.grids)?;
+            let padded = ImageSize::new(width, height);
+            let predictions = engine.forward(&model, &pixels, images, padded)?;
+            let anchors = model.network.anchors(padded, &predictions.grids)?;
             let targets = Targets::new(&config.matcher, &anchors, &ground_truth)?;
             let losses = loss.forward(&predictions, &targets, &anchors, 0)?;
             // Rate 0: every iteration does the same work on the same weights.
-            optimizer.step(&model.parameters, &losses.total.backward()?, 0.0)?;
-            Ok(engine.update_running_statistics()?)
+            engine.backward(&model, predictions, losses)?;
+            optimizer.step(&model.parameters, engine.gradients(), 0.0)?;
+            engine.update_running_statistics(&model)
         };
         group.bench_function(format!("train_step_{preset}/{images}x{height}x{width}/f32"), |b| {
             b.iter(|| step().expect("a step"))

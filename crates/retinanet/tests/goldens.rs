@@ -6,7 +6,10 @@
 //! element of X flattened in torch's order, step = max(1, count / n).
 
 use candle_core::{DType, Device, Tensor};
-use retinanet::{Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Network, Output, Targets};
+use retinanet::{
+    Config, DetectionLoss, Detector, GroundTruth, InferenceOptions, Model, Network, Output, Targets, TrainingOptions,
+    TrainingStep,
+};
 use retinanet_anchors::{BBox, Detection, ImageSize, Pyramid};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, BatchImage, FloatImage};
@@ -353,7 +356,13 @@ fn check_training(
     batch: &Batch,
     limit: f64,
 ) {
-    let (predictions, _engine) = model.predict_for_training(pixels).expect("predictions");
+    // f32 as training runs it, f64 by candle's graph.
+    let mut session = (pixels.dtype() == DType::F32)
+        .then(|| TrainingStep::new(&model.network, &TrainingOptions::default()).expect("a training step"));
+    let predictions = match &mut session {
+        Some(step) => step.forward(model, &batch.pixels, batch.images.len(), batch.padded).expect("predictions"),
+        None => model.predict_for_training(pixels).expect("predictions").0,
+    };
     let objects = |(k, image): (usize, &BatchImage)| {
         let (x, y) = image.scale();
         let boxes = golden.boxes(&format!("targets{k}_boxes")).iter().map(|bbox| bbox.scale(x, y)).collect();
@@ -369,15 +378,24 @@ fn check_training(
         check(name, &[value], &golden.floats(name), 1, 1e-4);
     }
 
-    let gradients = losses.total.backward().expect("gradients");
+    let by_candle = session.is_none().then(|| losses.total.backward().expect("gradients"));
+    if let Some(step) = &mut session {
+        step.backward(model, predictions, losses).expect("gradients");
+    }
+    let gradient_of = |name: &str| match (&session, &by_candle) {
+        (Some(step), _) => step.gradients().get(name).map(<[f32]>::to_vec),
+        (None, Some(gradients)) => {
+            let gradient = gradients.get(model.parameters.variable(name).expect("torchvision's name"))?;
+            Some(gradient.to_dtype(DType::F32).and_then(|g| g.flatten_all()?.to_vec1::<f32>()).expect("values"))
+        }
+        (None, None) => None,
+    };
     let norms = golden.meta["grad_norms"].as_object().expect("norms");
     assert!(norms.len() > 50, "{}: {} gradients", case.name, norms.len());
     let mut failures = Vec::new();
     let mut worst = 0.0f64;
     for (name, norm) in norms {
-        let variable = model.parameters.variable(name).expect("torchvision's name");
-        let gradient = gradients.get(variable).unwrap_or_else(|| panic!("{name}: no gradient"));
-        let gradient = gradient.to_dtype(DType::F32).and_then(|g| g.flatten_all()?.to_vec1::<f32>()).expect("values");
+        let gradient = gradient_of(name).unwrap_or_else(|| panic!("{name}: no gradient"));
         let found = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let norm_error = (found / norm.as_f64().expect("a number") - 1.0).abs();
         let samples = golden.tensors.get(&format!("grad.{name}")).map(|_| golden.floats(&format!("grad.{name}")));

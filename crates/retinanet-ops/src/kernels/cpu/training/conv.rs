@@ -187,12 +187,28 @@ pub fn weight_gradient(
         return;
     }
     for map in maps {
-        let (Some(x), Some(y_gradient)) = (f32::slice(&map.x), f32::slice(&map.y_gradient)) else {
-            panic!("convolution: weight gradient: expected f32");
-        };
         let scratch = workspace.scratch.first(conv2d_weight_gradient_workspace_len::<f32>(isa, &map.shape));
         let part = workspace.weights.first(weight_gradient.len());
-        conv2d_weight_gradient(isa, &map.shape, x, y_gradient, None, part, None, scratch);
+        match (map.x, map.y_gradient) {
+            (Numbers::F32(x), Numbers::F32(y_gradient)) => {
+                conv2d_weight_gradient(isa, &map.shape, x, y_gradient, None, part, None, scratch);
+            }
+            (Numbers::Bf16(x), Numbers::Bf16(y_gradient)) => {
+                conv2d_weight_gradient(isa, &map.shape, x, y_gradient, None, part, None, scratch);
+            }
+            // An image is f32 in any case, and has few channels.
+            (Numbers::F32(x), Numbers::Bf16(y_gradient)) => {
+                let converted = workspace.packed.first::<f32>(y_gradient.len());
+                isa.run(|| converted.iter_mut().zip(y_gradient).for_each(|(to, &from)| *to = from.load()));
+                conv2d_weight_gradient(isa, &map.shape, x, converted, None, part, None, scratch);
+            }
+            (Numbers::Bf16(x), Numbers::F32(y_gradient)) => {
+                let converted = workspace.packed.first::<f32>(x.len());
+                isa.run(|| converted.iter_mut().zip(x).for_each(|(to, &from)| *to = from.load()));
+                conv2d_weight_gradient(isa, &map.shape, converted, y_gradient, None, part, None, scratch);
+            }
+            _ => panic!("convolution: weight gradient: expected floating-point numbers"),
+        }
         if let Some(scale) = scale {
             let channels = part.chunks_exact_mut(weight_gradient.len() / scale.len());
             channels.zip(scale).for_each(|(part, scale)| part.iter_mut().for_each(|part| *part *= scale));

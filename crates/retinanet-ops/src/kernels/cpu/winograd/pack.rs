@@ -13,7 +13,7 @@ use half::bf16;
 pub(super) struct Packed(Lines);
 
 /// The places of the largest tile.
-const MAX_PLACES: usize = 36;
+const MAX_PLACES: usize = 64;
 
 impl Packed {
     pub(super) fn as_ptr(&self) -> *const u8 {
@@ -76,7 +76,7 @@ pub(super) fn pack_into<T: Transform<N, M>, const N: usize, const M: usize>(
         isa.run(|| {
             for in_channel in inputs {
                 let transformed = transform::<T, N, M>(&weight, lanes, first, in_channel);
-                for (place, values) in transformed.iter().enumerate() {
+                for (place, values) in transformed[..N * N].iter().enumerate() {
                     let row = (panel * N * N + place * width) * depth + in_channel / form.per_word() * width;
                     // SAFETY: words of lanes and input channels that are this task's alone; two channels of one word are
                     // of one block.

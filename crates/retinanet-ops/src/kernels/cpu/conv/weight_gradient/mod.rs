@@ -11,7 +11,7 @@ mod plan;
 use super::super::element::sealed::Vectors;
 use super::super::tasks::{SharedMut, for_each_task, slots_len, split};
 use super::super::vector::Vector;
-use super::super::{Element, Isa};
+use super::super::{Element, Isa, Storable};
 use super::register_tile::{Pixels, weight_gradient, with_rows};
 use crate::kernels::ConvShape;
 use pack::{pack_input, pack_output_gradient, unpack};
@@ -36,15 +36,15 @@ pub fn conv2d_weight_gradient_workspace_len<T: Element>(isa: Isa, shape: &ConvSh
 ///
 /// # Panics
 /// A slice is shorter than its shape.
-pub fn conv2d_weight_gradient<T: Element>(
+pub fn conv2d_weight_gradient<X: Storable>(
     isa: Isa,
     shape: &ConvShape,
-    x: &[T],
-    y_gradient: &[T],
-    relu_output: Option<&[T]>,
-    weight_gradient: &mut [T],
-    bias_gradient: Option<&mut [T]>,
-    workspace: &mut [T],
+    x: &[X],
+    y_gradient: &[X],
+    relu_output: Option<&[X]>,
+    weight_gradient: &mut [X::Float],
+    bias_gradient: Option<&mut [X::Float]>,
+    workspace: &mut [X::Float],
 ) {
     let isa = isa.or_portable();
     assert_eq!(x.len(), shape.input().len(), "conv2d weight gradient: input");
@@ -53,10 +53,10 @@ pub fn conv2d_weight_gradient<T: Element>(
     assert_eq!(weight_gradient.len(), shape.weight().iter().product::<usize>(), "conv2d weight gradient: weight");
     let out_channels = shape.output().channels;
     assert!(bias_gradient.as_ref().is_none_or(|bias| bias.len() == out_channels), "conv2d weight gradient: bias");
-    let plan = Plan::new::<T>(isa, shape);
+    let plan = Plan::new::<X::Float>(isa, shape);
     let (partials, rest) = workspace.split_at_mut(plan.chunks * plan.partial_len);
     let (biases, slots) = rest.split_at_mut(plan.bias_len());
-    biases.fill(T::ZERO);
+    biases.fill(X::Float::ZERO);
     {
         let (partials, biases) = (SharedMut::new(partials), SharedMut::new(biases));
         for_each_task(plan.chunks * plan.parts, slots, plan.slot_len(), |task_idx, slot| {
@@ -80,8 +80,8 @@ pub fn conv2d_weight_gradient<T: Element>(
                     Isa::Avx512 => run_avx512(&task, y_packed, x_packed),
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => run_avx2(&task, y_packed, x_packed),
-                    Isa::Neon => run::<T, <T as Vectors>::Neon>(&task, y_packed, x_packed),
-                    _ => run::<T, <T as Vectors>::Portable>(&task, y_packed, x_packed),
+                    Isa::Neon => run::<X, <X::Float as Vectors>::Neon>(&task, y_packed, x_packed),
+                    _ => run::<X, <X::Float as Vectors>::Portable>(&task, y_packed, x_packed),
                 }
             }
         });
@@ -92,18 +92,18 @@ pub fn conv2d_weight_gradient<T: Element>(
         for (channel, gradient) in bias_gradient.iter_mut().enumerate() {
             let place = channel / out_channels * plan.padded + channel % out_channels;
             let step = plan.panels.groups * plan.padded;
-            *gradient = (0..plan.chunks).fold(T::ZERO, |sum, chunk| sum + biases[chunk * step + place]);
+            *gradient = (0..plan.chunks).fold(X::Float::ZERO, |sum, chunk| sum + biases[chunk * step + place]);
         }
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, X: Storable> {
     plan: &'a Plan,
-    x: &'a [T],
-    y_gradient: &'a [T],
-    relu_output: Option<&'a [T]>,
-    partial: *mut T,
-    biases: *mut T,
+    x: &'a [X],
+    y_gradient: &'a [X],
+    relu_output: Option<&'a [X]>,
+    partial: *mut X::Float,
+    biases: *mut X::Float,
     tiles: (usize, usize),
     blocks: (usize, usize),
 }
@@ -112,25 +112,42 @@ struct Task<'a, T> {
 /// As for [`run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
-unsafe fn run_avx512<T: Element>(task: &Task<T>, y_packed: &mut [T], x_packed: &mut [T]) {
+unsafe fn run_avx512<X: Storable>(task: &Task<X>, y_packed: &mut [X::Float], x_packed: &mut [X::Float]) {
     // SAFETY: the caller vouches for it.
-    unsafe { run::<T, <T as Vectors>::Avx512>(task, y_packed, x_packed) }
+    unsafe { run::<X, <X::Float as Vectors>::Avx512>(task, y_packed, x_packed) }
 }
 
 /// # Safety
 /// As for [`run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<T: Element>(task: &Task<T>, y_packed: &mut [T], x_packed: &mut [T]) {
+unsafe fn run_avx2<X: Storable>(task: &Task<X>, y_packed: &mut [X::Float], x_packed: &mut [X::Float]) {
     // SAFETY: the caller vouches for it.
-    unsafe { run::<T, <T as Vectors>::Avx2>(task, y_packed, x_packed) }
+    unsafe { run::<X, <X::Float as Vectors>::Avx2>(task, y_packed, x_packed) }
+}
+
+/// [`weight_gradient`], by the type that is stored.
+///
+/// # Safety
+/// As for it.
+#[inline(always)]
+unsafe fn multiply<X: Storable, V: Vector<X::Float>, const ROWS: usize, const VECTORS: usize>(
+    x: *const X::Float,
+    pixels: &Pixels,
+    y_gradient: *const X::Float,
+    out: *mut X::Float,
+    out_step: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller vouches for it.
+    unsafe { weight_gradient::<X::Float, V, ROWS, VECTORS>(x, pixels, y_gradient, out, out_step, accumulate) }
 }
 
 /// # Safety
 /// No other task writes the blocks' rows of the partial gradient, nor the biases of groups whose first block is among
 /// the blocks; the processor has the instruction set of `V`.
 #[inline(always)]
-unsafe fn run<T: Element, V: Vector<T>>(task: &Task<T>, y_packed: &mut [T], x_packed: &mut [T]) {
+unsafe fn run<X: Storable, V: Vector<X::Float>>(task: &Task<X>, y_packed: &mut [X::Float], x_packed: &mut [X::Float]) {
     let plan = task.plan;
     let panels = &plan.panels;
     let (taps_y, taps_x) = (panels.taps_y.count, panels.taps_x.count);
@@ -175,8 +192,8 @@ unsafe fn run<T: Element, V: Vector<T>>(task: &Task<T>, y_packed: &mut [T], x_pa
                             V::ROWS,
                             rows,
                             vectors,
-                            weight_gradient,
-                            (T, V),
+                            multiply,
+                            (X, V),
                             (x, &pixels, gradient, out, plan.padded, accumulate)
                         );
                     }

@@ -1,20 +1,21 @@
 //! What a weight gradient reads, brought in order before, and what it writes, after.
 
 use super::super::super::tasks::{SharedMut, for_each};
-use super::super::super::{Element, Isa};
+use super::super::super::{Element, Isa, Storable};
 use super::Task;
 use super::plan::{Plan, TilePixels};
 use crate::kernels::ConvShape;
 
 /// Packs a tile's output gradient, masked, in panels `[pixels, width]`, and adds its sums to `biases`.
 #[inline(always)]
-pub(super) fn pack_output_gradient<T: Element>(
-    task: &Task<T>,
+pub(super) fn pack_output_gradient<X: Storable>(
+    task: &Task<X>,
     tile: &TilePixels,
     group: usize,
-    packed: &mut [T],
-    biases: Option<&mut [T]>,
+    packed: &mut [X::Float],
+    biases: Option<&mut [X::Float]>,
 ) {
+    let zero = X::Float::ZERO;
     let plan = task.plan;
     let channels = plan.panels.out_channels;
     let all_channels = channels * plan.panels.groups;
@@ -32,15 +33,15 @@ pub(super) fn pack_output_gradient<T: Element>(
                     let place = pixel * all_channels + group * channels + first;
                     let source = &task.y_gradient[place..place + present];
                     match task.relu_output {
-                        None => packed[..present].copy_from_slice(source),
+                        None => load(source, &mut packed[..present]),
                         Some(output) => {
                             let mask = &output[place..place + present];
                             for ((packed, &value), &output) in packed.iter_mut().zip(source).zip(mask) {
-                                *packed = if output > T::ZERO { value } else { T::ZERO };
+                                *packed = if output.load() > zero { value.load() } else { zero };
                             }
                         }
                     }
-                    packed[present..].fill(T::ZERO);
+                    packed[present..].fill(zero);
                 }
             }
         }
@@ -51,7 +52,7 @@ pub(super) fn pack_output_gradient<T: Element>(
         let mut first = 0;
         while first < plan.padded {
             let width = (plan.padded - first).min(2 * plan.lanes);
-            let mut sums = [T::ZERO; 32];
+            let mut sums = [zero; 32];
             for pixel in packed[first * num_pixels..(first + width) * num_pixels].chunks_exact(width) {
                 for (sum, &value) in sums.iter_mut().zip(pixel) {
                     *sum += value;
@@ -67,14 +68,15 @@ pub(super) fn pack_output_gradient<T: Element>(
 
 /// Packs `count` channels of a tile's input, with its border of zeros: `[images, rows, columns, count]`.
 #[inline(always)]
-pub(super) fn pack_input<T: Element>(
-    task: &Task<T>,
+pub(super) fn pack_input<X: Storable>(
+    task: &Task<X>,
     tile: &TilePixels,
     first_channel: usize,
     count: usize,
     copy_size: (usize, usize),
-    packed: &mut [T],
+    packed: &mut [X::Float],
 ) {
+    let zero = X::Float::ZERO;
     let plan = task.plan;
     let channels = plan.panels.in_channels * plan.panels.groups;
     let (height, width) = plan.in_size;
@@ -89,20 +91,26 @@ pub(super) fn pack_input<T: Element>(
             let packed = &mut packed[start..start + copy_columns * count];
             let in_row = row + copy_row as isize;
             if in_row < 0 || in_row >= height as isize || left == right {
-                packed.fill(T::ZERO);
+                packed.fill(zero);
                 continue;
             }
-            packed[..left * count].fill(T::ZERO);
-            packed[right * count..].fill(T::ZERO);
+            packed[..left * count].fill(zero);
+            packed[right * count..].fill(zero);
             let packed = &mut packed[left * count..right * count];
             let in_column = (column + left as isize) as usize;
             let start = (((tile.first_image + image) * height + in_row as usize) * width + in_column) * channels;
             let source = &task.x[start..start + (right - left) * channels];
             for (packed, source) in packed.chunks_exact_mut(count).zip(source.chunks_exact(channels)) {
-                packed.copy_from_slice(&source[first_channel..first_channel + count]);
+                load(&source[first_channel..first_channel + count], packed);
             }
         }
     }
+}
+
+/// Copies numbers as they are computed with.
+#[inline(always)]
+fn load<X: Storable>(from: &[X], to: &mut [X::Float]) {
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from.load());
 }
 
 /// Adds the chunks' partial gradients in order, into OIHW; what lies between merged groups is left out.
