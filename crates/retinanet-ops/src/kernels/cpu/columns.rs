@@ -1,6 +1,7 @@
 //! Channels as columns of a matrix of pixels: sums over pixels, in double precision and in an order that depends on the
 //! shape alone, and the linear functions that norms come down to.
 
+use super::isa::vectorized;
 use super::tasks::{SharedMut, for_each};
 use super::{Element, Isa};
 use crate::kernels::Activation;
@@ -73,7 +74,7 @@ impl Columns {
 /// `sums[group] = (sum x, sum x^2)` for each channel.
 pub(crate) fn moments<T: Element>(isa: Isa, columns: Columns, x: &[T], sums: &mut [f64], workspace: &mut [f64]) {
     columns.sum(sums, workspace, |range, first, second| {
-        isa.run(|| sum_products(columns.channels, &x[range.clone()], None, &x[range], first, second));
+        sum_products(isa, columns.channels, &x[range.clone()], None, &x[range], first, second);
     });
 }
 
@@ -89,48 +90,47 @@ pub(crate) fn gradient_sums<T: Element>(
 ) {
     columns.sum(sums, workspace, |range, first, second| {
         let relu_output = relu_output.map(|output| &output[range.clone()]);
-        isa.run(|| {
-            sum_products(columns.channels, &y_gradient[range.clone()], relu_output, &x[range], first, second);
-        });
+        sum_products(isa, columns.channels, &y_gradient[range.clone()], relu_output, &x[range], first, second);
     });
 }
 
-/// `first = sum g`, `second = sum g x` over pixels.
-#[inline(always)]
-fn sum_products<T: Element>(
-    channels: usize,
-    gradient: &[T],
-    relu_output: Option<&[T]>,
-    x: &[T],
-    first: &mut [f64],
-    second: &mut [f64],
-) {
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let (mut sums, mut products) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
-        for start in (channel..x.len()).step_by(channels) {
-            let range = start..start + count;
-            let rows = (&gradient[range.clone()], &x[range.clone()]);
-            let sums = sums[..count].iter_mut().zip(&mut products[..count]);
-            match relu_output {
-                None => {
-                    for (((sum, product), &g), &x) in sums.zip(rows.0).zip(rows.1) {
-                        let g = g.to_f64();
-                        *sum += g;
-                        *product += g * x.to_f64();
+vectorized! {
+    /// `first = sum g`, `second = sum g x` over pixels.
+    fn sum_products[T: Element](
+        channels: usize,
+        gradient: &[T],
+        relu_output: Option<&[T]>,
+        x: &[T],
+        first: &mut [f64],
+        second: &mut [f64],
+    ) {
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let (mut sums, mut products) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
+            for start in (channel..x.len()).step_by(channels) {
+                let range = start..start + count;
+                let rows = (&gradient[range.clone()], &x[range.clone()]);
+                let sums = sums[..count].iter_mut().zip(&mut products[..count]);
+                match relu_output {
+                    None => {
+                        for (((sum, product), &g), &x) in sums.zip(rows.0).zip(rows.1) {
+                            let g = g.to_f64();
+                            *sum += g;
+                            *product += g * x.to_f64();
+                        }
                     }
-                }
-                Some(output) => {
-                    for ((((sum, product), &g), &x), &y) in sums.zip(rows.0).zip(rows.1).zip(&output[range]) {
-                        let g = if y > T::ZERO { g.to_f64() } else { 0.0 };
-                        *sum += g;
-                        *product += g * x.to_f64();
+                    Some(output) => {
+                        for ((((sum, product), &g), &x), &y) in sums.zip(rows.0).zip(rows.1).zip(&output[range]) {
+                            let g = if y > T::ZERO { g.to_f64() } else { 0.0 };
+                            *sum += g;
+                            *product += g * x.to_f64();
+                        }
                     }
                 }
             }
+            first[channel..channel + count].copy_from_slice(&sums[..count]);
+            second[channel..channel + count].copy_from_slice(&products[..count]);
         }
-        first[channel..channel + count].copy_from_slice(&sums[..count]);
-        second[channel..channel + count].copy_from_slice(&products[..count]);
     }
 }
 
@@ -150,23 +150,31 @@ pub(crate) fn linear<T: Element>(
         // SAFETY: each task has its own pixels.
         let y = unsafe { shared.slice(range.start, range.len()) };
         let coefficients = &coefficients[group * 2 * channels..][..2 * channels];
-        isa.run(|| match activation {
-            Activation::None => linear_chunk(channels, &x[range], coefficients, y, |value| value),
-            Activation::Relu => linear_chunk(channels, &x[range], coefficients, y, T::relu),
-        });
+        linear_chunk(isa, channels, &x[range], coefficients, activation, y);
     });
 }
 
-#[inline(always)]
-fn linear_chunk<T: Element>(channels: usize, x: &[T], coefficients: &[f64], y: &mut [T], act: impl Fn(T) -> T) {
-    let (scale, shift) = coefficients.split_at(channels);
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let (scale, shift) = (block(scale, channel, count), block(shift, channel, count));
-        for start in (channel..x.len()).step_by(channels) {
-            let (x, y) = (&x[start..start + count], &mut y[start..start + count]);
-            for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                *y = act(x * scale + shift);
+vectorized! {
+    fn linear_chunk[T: Element](channels: usize, x: &[T], coefficients: &[f64], activation: Activation, y: &mut [T]) {
+        let (scale, shift) = coefficients.split_at(channels);
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let (scale, shift) = (block(scale, channel, count), block(shift, channel, count));
+            for start in (channel..x.len()).step_by(channels) {
+                let (x, y) = (&x[start..start + count], &mut y[start..start + count]);
+                let terms = y.iter_mut().zip(x).zip(&scale).zip(&shift);
+                match activation {
+                    Activation::None => {
+                        for (((y, &x), &scale), &shift) in terms {
+                            *y = x * scale + shift;
+                        }
+                    }
+                    Activation::Relu => {
+                        for (((y, &x), &scale), &shift) in terms {
+                            *y = (x * scale + shift).relu();
+                        }
+                    }
+                }
             }
         }
     }
@@ -191,40 +199,39 @@ pub(crate) fn linear_gradient<T: Element>(
         let out = unsafe { shared.slice(range.start, range.len()) };
         let coefficients = &coefficients[group * 3 * channels..][..3 * channels];
         let relu_output = relu_output.map(|output| &output[range.clone()]);
-        isa.run(|| {
-            gradient_chunk(channels, &y_gradient[range.clone()], relu_output, &x[range], coefficients, out);
-        });
+        gradient_chunk(isa, channels, &y_gradient[range.clone()], relu_output, &x[range], coefficients, out);
     });
 }
 
-#[inline(always)]
-fn gradient_chunk<T: Element>(
-    channels: usize,
-    gradient: &[T],
-    relu_output: Option<&[T]>,
-    x: &[T],
-    coefficients: &[f64],
-    out: &mut [T],
-) {
-    let (p, rest) = coefficients.split_at(channels);
-    let (q, r) = rest.split_at(channels);
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let (p, q, r) = (block::<T>(p, channel, count), block::<T>(q, channel, count), block::<T>(r, channel, count));
-        for start in (channel..x.len()).step_by(channels) {
-            let range = start..start + count;
-            let coefficients = p.iter().zip(&q).zip(&r);
-            let rows = out[range.clone()].iter_mut().zip(&gradient[range.clone()]).zip(&x[range.clone()]);
-            match relu_output {
-                None => {
-                    for (((out, &g), &x), ((&p, &q), &r)) in rows.zip(coefficients) {
-                        *out = p * g + (q * x + r);
+vectorized! {
+    fn gradient_chunk[T: Element](
+        channels: usize,
+        gradient: &[T],
+        relu_output: Option<&[T]>,
+        x: &[T],
+        coefficients: &[f64],
+        out: &mut [T],
+    ) {
+        let (p, rest) = coefficients.split_at(channels);
+        let (q, r) = rest.split_at(channels);
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let (p, q, r) = (block::<T>(p, channel, count), block::<T>(q, channel, count), block::<T>(r, channel, count));
+            for start in (channel..x.len()).step_by(channels) {
+                let range = start..start + count;
+                let coefficients = p.iter().zip(&q).zip(&r);
+                let rows = out[range.clone()].iter_mut().zip(&gradient[range.clone()]).zip(&x[range.clone()]);
+                match relu_output {
+                    None => {
+                        for (((out, &g), &x), ((&p, &q), &r)) in rows.zip(coefficients) {
+                            *out = p * g + (q * x + r);
+                        }
                     }
-                }
-                Some(output) => {
-                    for ((((out, &g), &x), ((&p, &q), &r)), &y) in rows.zip(coefficients).zip(&output[range]) {
-                        let g = if y > T::ZERO { g } else { T::ZERO };
-                        *out = p * g + (q * x + r);
+                    Some(output) => {
+                        for ((((out, &g), &x), ((&p, &q), &r)), &y) in rows.zip(coefficients).zip(&output[range]) {
+                            let g = if y > T::ZERO { g } else { T::ZERO };
+                            *out = p * g + (q * x + r);
+                        }
                     }
                 }
             }
