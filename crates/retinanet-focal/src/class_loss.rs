@@ -83,6 +83,28 @@ impl ClassLoss {
         op::sum(curve, alpha, class_logits, classes)
     }
 
+    /// [`Self::sum`] with the gradient of its weighted total by the logits at once, for who goes backwards without candle's
+    /// graph, which would copy the gradient once more.
+    ///
+    /// # Shapes
+    /// - `class_logits`, `classes`: as for [`sum`](Self::sum)
+    /// - `image_weights`: `[N]`, what the gradient of each image is multiplied by, 1 / number of foreground anchors in
+    ///   the paper
+    /// - returns `[N]`, not weighted, and `[N, R, K]` in the dtype of the logits
+    ///
+    /// # Errors
+    /// As for [`sum`](Self::sum), or there is not a weight for each image.
+    pub fn sum_and_gradient(
+        &self,
+        class_logits: &Tensor,
+        classes: &Tensor,
+        image_weights: &[f64],
+    ) -> Result<(Tensor, Tensor), LossError> {
+        self.validate()?;
+        let (curve, alpha) = self.pointwise();
+        op::sum_and_gradient(curve, alpha, class_logits, classes, image_weights)
+    }
+
     /// The loss of each anchor, summed over classes, without a gradient.
     ///
     /// # Shapes

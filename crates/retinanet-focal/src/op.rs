@@ -55,6 +55,30 @@ pub(crate) fn sum(
     })
 }
 
+/// `[N]` sums and `[N, R, K]` gradient; see [`crate::ClassLoss::sum_and_gradient`].
+pub(crate) fn sum_and_gradient(
+    curve: Curve,
+    alpha: &Alpha,
+    class_logits: &Tensor,
+    classes: &Tensor,
+    image_weights: &[f64],
+) -> std::result::Result<(Tensor, Tensor), LossError> {
+    let (shape, class_logits, classes) = checked(alpha, class_logits, classes)?;
+    if image_weights.len() != shape.images {
+        return Err(LossError::Shape {
+            argument: "image_weights",
+            expected: format!("[{}]", shape.images),
+            found: format!("[{}]", image_weights.len()),
+        });
+    }
+    let op = SumOp { curve, alpha: alpha.clone(), shape, wants_gradient: true, gradient: Mutex::new(None) };
+    let sums = class_logits.apply_op2_no_bwd(&classes, &op)?;
+    let weights = Tensor::new(image_weights, class_logits.device())?.to_dtype(sums.dtype())?;
+    let (gradient, _) = op.bwd(&class_logits, &classes, &sums, &weights)?;
+    let gradient = gradient.ok_or_else(|| candle_core::Error::BackwardNotSupported { op: op.name() }.bt())?;
+    Ok((sums, gradient))
+}
+
 /// `[N, R]` losses; see [`crate::ClassLoss::per_anchor`].
 pub(crate) fn per_anchor(
     curve: Curve,

@@ -39,6 +39,24 @@ fn the_gradient_is_scaled_by_what_comes_from_above() {
 }
 
 #[test]
+fn without_a_graph_all_is_the_same() {
+    let (logits, classes) = batch(2, 50, 7);
+    let loss = ClassLoss::default();
+    for dtype in [DType::F32, DType::BF16, DType::F64] {
+        let logits = Var::from_tensor(&logits.to_dtype(dtype).unwrap()).unwrap();
+        let sums = loss.sum(&logits, &classes).unwrap();
+        let weights = Tensor::new(&[0.5f64, -4.0], CPU).unwrap().to_dtype(sums.dtype()).unwrap();
+        let graph = (&sums * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        let (found, gradient) = loss.sum_and_gradient(&logits, &classes, &[0.5, -4.0]).unwrap();
+        assert_eq!(read(&found), read(&sums), "{dtype:?}");
+        assert_eq!(gradient.dtype(), dtype);
+        assert_eq!(read(&gradient), read(graph.get(&logits).unwrap()), "{dtype:?}");
+    }
+    let error = loss.sum_and_gradient(&logits, &classes, &[1.0]).unwrap_err();
+    assert!(matches!(error, LossError::Shape { argument: "image_weights", .. }), "{error}");
+}
+
+#[test]
 fn a_second_backward_pass_gives_the_same_gradient() {
     let (logits, classes) = batch(2, 50, 7);
     for dtype in [DType::F32, DType::BF16, DType::F64] {

@@ -5,7 +5,7 @@ use half::bf16;
 use retinanet_ops::kernels::Activation;
 use retinanet_ops::kernels::cpu::Isa;
 use retinanet_ops::kernels::cpu::inference::{
-    ConvSpec, Numbers, NumbersMut, Plane, Precision, PreparedConv, Quantization, Storage,
+    ConvSpec, Numbers, NumbersMut, Plane, Precision, PreparedConv, Quantization, Residual, Runs, Storage,
 };
 
 struct Case {
@@ -189,6 +189,7 @@ fn prepared(isa: Isa, case: &Case, input: Storage, output: Storage) -> PreparedC
         input,
         output,
         residual: case.residual.then_some(output),
+        runs: Runs::default(),
     };
     PreparedConv::new(isa, &spec).expect("a convolution")
 }
@@ -237,7 +238,11 @@ fn run(arguments: &[String]) {
                         height: case.sizes[idx].0,
                         width: case.sizes[idx].1,
                         x: x[idx].numbers(),
-                        residual: case.residual.then(|| residuals[idx].numbers()),
+                        residual: if case.residual {
+                            Residual::Apart(residuals[idx].numbers())
+                        } else {
+                            Residual::None
+                        },
                         y: y.numbers_mut(),
                     })
                     .collect();

@@ -190,7 +190,9 @@ const SIZES: [(usize, usize); 4] = [(9, 14), (8, 4), (3, 3), (1, 2)];
 #[test]
 fn three_by_three_of_many_channels() {
     for channels in [(32, 64), (48, 36), (64, 32), (38, 70)] {
-        check(&Case::new(channels, 3, 1, 1, &SIZES), false);
+        let case = Case::new(channels, 3, 1, 1, &SIZES);
+        check(&case, false);
+        check(&case, true);
     }
     // Several chunks of tiles.
     check(&Case::new((64, 64), 3, 1, 1, &[(41, 57), (20, 28)]), false);
@@ -206,6 +208,8 @@ fn the_others() {
         ((32, 32), 3, 1, 4),
         ((4, 8), 7, 2, 1),
     ] {
-        check(&Case::new(channels, kernel, stride, groups, &SIZES[..3]), false);
+        let case = Case::new(channels, kernel, stride, groups, &SIZES[..3]);
+        check(&case, false);
+        check(&case, true);
     }
 }

@@ -7,6 +7,7 @@ mod network;
 use candle_core::{Device, Result, Tensor};
 use network::{Network, image, noise};
 use retinanet_ops::kernels::cpu::Isa;
+use retinanet_ops::kernels::cpu::inference::Precision;
 use retinanet_ops::network::plan::Recorder;
 use retinanet_ops::network::training::{TrainingOptions, TrainingSession};
 use retinanet_ops::network::{NormKind, Parameters, TrainingEngine};
@@ -134,6 +135,33 @@ fn gradients_end_at_layers_that_are_not_trained() {
             layer.trainable = !frozen.contains(&layer.name.as_str());
         }
         check(&network);
+    }
+}
+
+/// Numbers in the directions of each other: the cosine of the angle between them.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    product(a, b) / (product(a, a) * product(b, b)).sqrt()
+}
+
+#[test]
+fn gradients_in_bfloat16_point_where_those_in_f32_do() {
+    for (norm, has_group_norm) in [(BATCH, false), (FROZEN, false), (GROUP, true)] {
+        let network = Network::with_norms(norm, has_group_norm);
+        let parameters = network.parameters();
+        let gradients = |precision: Precision, isa: Isa| {
+            let mut session = session(&network, &TrainingOptions { isa, precision });
+            step(&mut session, &parameters, false);
+            step(&mut session, &parameters, false);
+            session.gradients().clone()
+        };
+        let expected = gradients(Precision::F32, Isa::detect());
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for (name, found) in gradients(Precision::Bf16, isa).iter() {
+                let cosine = cosine(found, expected.get(name).expect("the same parameters"));
+                assert!(cosine > 0.95, "{isa:?}: gradient of {name}: cosine {cosine}");
+            }
+        }
     }
 }
 

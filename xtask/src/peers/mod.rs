@@ -91,8 +91,8 @@ pub(crate) fn run(workspace: &Workspace, machine: &Machine, options: &Options, q
     }
     let root = workspace.root().to_path_buf();
     let venv = Venv::find(options.venv.as_deref(), &root)?;
-    run_shown(workspace.cargo(&["build", "--release", "-p", "retinanet-cli"]))?;
-    run_shown(workspace.cargo(&["build", "--release", "-p", "retinanet-benches", "--examples"]))?;
+    // The whole workspace, as the tests build it: of one package alone, other features of its libraries would be built anew.
+    run_shown(workspace.cargo(&["build", "--release", "--workspace", "--bin", "retinanet", "--examples"]))?;
     let metadata = workspace.metadata()?;
     let target = metadata["target_directory"].as_str().context("cargo metadata: no `target_directory`")?;
     let ours = Ours::new(&Path::new(target).join("release"));

@@ -6,6 +6,7 @@
 
 mod element;
 mod instruction_set;
+mod large_pages;
 mod point_loss;
 mod real;
 mod rows;

@@ -3,6 +3,7 @@
 use half::bf16;
 use half::vec::HalfBitsVecExt;
 
+use super::large_pages::ask_for_large_pages;
 use super::real::Real;
 
 /// The storage type of logits and gradients: `f32`, `f64` or `bf16`.
@@ -45,7 +46,9 @@ macro_rules! implement_element {
             }
 
             fn zeros(len: usize) -> Vec<$real> {
-                vec![0.0; len]
+                let mut zeros = vec![0.0; len];
+                ask_for_large_pages(&mut zeros);
+                zeros
             }
         }
     };
@@ -74,7 +77,9 @@ impl Element for bf16 {
     }
 
     fn zeros(len: usize) -> Vec<bf16> {
-        vec![0u16; len].reinterpret_into()
+        let mut zeros = vec![0u16; len];
+        ask_for_large_pages(&mut zeros);
+        zeros.reinterpret_into()
     }
 }
 

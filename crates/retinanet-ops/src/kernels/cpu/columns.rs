@@ -1,6 +1,7 @@
 //! Channels as columns of a matrix of pixels: sums over pixels, in double precision and in an order that depends on the
 //! shape alone, and the linear functions that norms come down to.
 
+use super::isa::vectorized;
 use super::tasks::{SharedMut, for_each};
 use super::{Element, Isa, Storable};
 use crate::kernels::Activation;
@@ -73,7 +74,7 @@ impl Columns {
 /// `sums[group] = (sum x, sum x^2)` for each channel.
 pub(crate) fn moments<T: Storable>(isa: Isa, columns: Columns, x: &[T], sums: &mut [f64], workspace: &mut [f64]) {
     columns.sum(sums, workspace, |range, first, second| {
-        isa.run(|| sum_products(columns.channels, &x[range.clone()], None, &x[range], first, second));
+        sum_products(isa, columns.channels, &x[range.clone()], None, &x[range], first, second);
     });
 }
 
@@ -89,48 +90,47 @@ pub(crate) fn gradient_sums<T: Storable>(
 ) {
     columns.sum(sums, workspace, |range, first, second| {
         let relu_output = relu_output.map(|output| &output[range.clone()]);
-        isa.run(|| {
-            sum_products(columns.channels, &y_gradient[range.clone()], relu_output, &x[range], first, second);
-        });
+        sum_products(isa, columns.channels, &y_gradient[range.clone()], relu_output, &x[range], first, second);
     });
 }
 
-/// `first = sum g`, `second = sum g x` over pixels.
-#[inline(always)]
-fn sum_products<T: Storable>(
-    channels: usize,
-    gradient: &[T],
-    relu_output: Option<&[T]>,
-    x: &[T],
-    first: &mut [f64],
-    second: &mut [f64],
-) {
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let (mut sums, mut products) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
-        for start in (channel..x.len()).step_by(channels) {
-            let range = start..start + count;
-            let rows = (&gradient[range.clone()], &x[range.clone()]);
-            let sums = sums[..count].iter_mut().zip(&mut products[..count]);
-            match relu_output {
-                None => {
-                    for (((sum, product), &g), &x) in sums.zip(rows.0).zip(rows.1) {
-                        let g = g.load().to_f64();
-                        *sum += g;
-                        *product += g * x.load().to_f64();
+vectorized! {
+    /// `first = sum g`, `second = sum g x` over pixels.
+    fn sum_products[T: Storable](
+        channels: usize,
+        gradient: &[T],
+        relu_output: Option<&[T]>,
+        x: &[T],
+        first: &mut [f64],
+        second: &mut [f64],
+    ) {
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let (mut sums, mut products) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
+            for start in (channel..x.len()).step_by(channels) {
+                let range = start..start + count;
+                let rows = (&gradient[range.clone()], &x[range.clone()]);
+                let sums = sums[..count].iter_mut().zip(&mut products[..count]);
+                match relu_output {
+                    None => {
+                        for (((sum, product), &g), &x) in sums.zip(rows.0).zip(rows.1) {
+                            let g = g.load().to_f64();
+                            *sum += g;
+                            *product += g * x.load().to_f64();
+                        }
                     }
-                }
-                Some(output) => {
-                    for ((((sum, product), &g), &x), &y) in sums.zip(rows.0).zip(rows.1).zip(&output[range]) {
-                        let g = if y.load() > T::Float::ZERO { g.load().to_f64() } else { 0.0 };
-                        *sum += g;
-                        *product += g * x.load().to_f64();
+                    Some(output) => {
+                        for ((((sum, product), &g), &x), &y) in sums.zip(rows.0).zip(rows.1).zip(&output[range]) {
+                            let g = if y.load() > T::Float::ZERO { g.load().to_f64() } else { 0.0 };
+                            *sum += g;
+                            *product += g * x.load().to_f64();
+                        }
                     }
                 }
             }
+            first[channel..channel + count].copy_from_slice(&sums[..count]);
+            second[channel..channel + count].copy_from_slice(&products[..count]);
         }
-        first[channel..channel + count].copy_from_slice(&sums[..count]);
-        second[channel..channel + count].copy_from_slice(&products[..count]);
     }
 }
 
@@ -152,39 +152,46 @@ pub(crate) fn linear<T: Storable>(
         let y = unsafe { shared.slice(range.start, range.len()) };
         let coefficients = &coefficients[group * 2 * channels..][..2 * channels];
         let residual = residual.map(|residual| &residual[range.clone()]);
-        isa.run(|| match activation {
-            Activation::None => linear_chunk(channels, &x[range], coefficients, residual, y, |value| value),
-            Activation::Relu => linear_chunk(channels, &x[range], coefficients, residual, y, T::Float::relu),
-        });
+        linear_chunk(isa, channels, &x[range], coefficients, residual, activation, y);
     });
 }
 
-#[inline(always)]
-fn linear_chunk<T: Storable>(
-    channels: usize,
-    x: &[T],
-    coefficients: &[f64],
-    residual: Option<&[T]>,
-    y: &mut [T],
-    act: impl Fn(T::Float) -> T::Float,
-) {
-    let (scale, shift) = coefficients.split_at(channels);
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let (scale, shift) = (block::<T::Float>(scale, channel, count), block::<T::Float>(shift, channel, count));
-        for start in (channel..x.len()).step_by(channels) {
-            let range = start..start + count;
-            let coefficients = scale.iter().zip(&shift);
-            let rows = y[range.clone()].iter_mut().zip(&x[range.clone()]).zip(coefficients);
-            match residual {
-                None => {
-                    for ((y, &x), (&scale, &shift)) in rows {
-                        *y = T::nearest(act(x.load() * scale + shift));
+vectorized! {
+    fn linear_chunk[T: Storable](
+        channels: usize,
+        x: &[T],
+        coefficients: &[f64],
+        residual: Option<&[T]>,
+        activation: Activation,
+        y: &mut [T],
+    ) {
+        let (scale, shift) = coefficients.split_at(channels);
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let (scale, shift) = (block::<T::Float>(scale, channel, count), block::<T::Float>(shift, channel, count));
+            for start in (channel..x.len()).step_by(channels) {
+                let range = start..start + count;
+                let terms = y[range.clone()].iter_mut().zip(&x[range.clone()]).zip(&scale).zip(&shift);
+                match (residual, activation) {
+                    (None, Activation::None) => {
+                        for (((y, &x), &scale), &shift) in terms {
+                            *y = T::nearest(x.load() * scale + shift);
+                        }
                     }
-                }
-                Some(residual) => {
-                    for (((y, &x), (&scale, &shift)), &residual) in rows.zip(&residual[range]) {
-                        *y = T::nearest(act(x.load() * scale + shift + residual.load()));
+                    (None, Activation::Relu) => {
+                        for (((y, &x), &scale), &shift) in terms {
+                            *y = T::nearest((x.load() * scale + shift).relu());
+                        }
+                    }
+                    (Some(residual), Activation::None) => {
+                        for ((((y, &x), &scale), &shift), &residual) in terms.zip(&residual[range]) {
+                            *y = T::nearest(x.load() * scale + shift + residual.load());
+                        }
+                    }
+                    (Some(residual), Activation::Relu) => {
+                        for ((((y, &x), &scale), &shift), &residual) in terms.zip(&residual[range]) {
+                            *y = T::nearest((x.load() * scale + shift + residual.load()).relu());
+                        }
                     }
                 }
             }
@@ -212,41 +219,42 @@ pub(crate) fn linear_gradient<T: Storable>(
         let coefficients = &coefficients[group * 3 * channels..][..3 * channels];
         let y_gradient = y_gradient.map(|gradient| &gradient[range.clone()]);
         let relu_output = relu_output.map(|output| &output[range.clone()]);
-        isa.run(|| match relu_output {
-            None => gradient_chunk(channels, y_gradient, &x[range.clone()], coefficients, out, |g, _| g),
-            Some(output) => gradient_chunk(channels, y_gradient, &x[range.clone()], coefficients, out, |g, place| {
-                if output[place].load() > T::Float::ZERO { g } else { T::Float::ZERO }
-            }),
-        });
+        gradient_chunk(isa, channels, y_gradient, relu_output, &x[range], coefficients, out);
     });
 }
 
-#[inline(always)]
-fn gradient_chunk<T: Storable>(
-    channels: usize,
-    gradient: Option<&[T]>,
-    x: &[T],
-    coefficients: &[f64],
-    out: &mut [T],
-    masked: impl Fn(T::Float, usize) -> T::Float,
-) {
-    let (p, rest) = coefficients.split_at(channels);
-    let (q, r) = rest.split_at(channels);
-    for channel in (0..channels).step_by(BLOCK) {
-        let count = BLOCK.min(channels - channel);
-        let [p, q, r] = [p, q, r].map(|numbers| block::<T::Float>(numbers, channel, count));
-        for start in (channel..x.len()).step_by(channels) {
-            let rows = out[start..start + count].iter_mut().zip(&x[start..start + count]);
-            let rows = rows.zip(p.iter().zip(&q).zip(&r)).enumerate();
-            match gradient {
-                None => {
-                    for (idx, ((out, &x), ((&p, &q), &r))) in rows {
-                        *out = T::nearest(p * masked(out.load(), start + idx) + (q * x.load() + r));
-                    }
+vectorized! {
+    fn gradient_chunk[T: Storable](
+        channels: usize,
+        gradient: Option<&[T]>,
+        relu_output: Option<&[T]>,
+        x: &[T],
+        coefficients: &[f64],
+        out: &mut [T],
+    ) {
+        let (p, rest) = coefficients.split_at(channels);
+        let (q, r) = rest.split_at(channels);
+        for channel in (0..channels).step_by(BLOCK) {
+            let count = BLOCK.min(channels - channel);
+            let [p, q, r] = [p, q, r].map(|numbers| block::<T::Float>(numbers, channel, count));
+            for start in (channel..x.len()).step_by(channels) {
+                let range = start..start + count;
+                if let Some(gradient) = gradient {
+                    out[range.clone()].copy_from_slice(&gradient[range.clone()]);
                 }
-                Some(gradient) => {
-                    for ((idx, ((out, &x), ((&p, &q), &r))), &g) in rows.zip(&gradient[start..start + count]) {
-                        *out = T::nearest(p * masked(g.load(), start + idx) + (q * x.load() + r));
+                let coefficients = p.iter().zip(&q).zip(&r);
+                let rows = out[range.clone()].iter_mut().zip(&x[range.clone()]).zip(coefficients);
+                match relu_output {
+                    None => {
+                        for ((out, &x), ((&p, &q), &r)) in rows {
+                            *out = T::nearest(p * out.load() + (q * x.load() + r));
+                        }
+                    }
+                    Some(output) => {
+                        for (((out, &x), ((&p, &q), &r)), &y) in rows.zip(&output[range]) {
+                            let g = if y.load() > T::Float::ZERO { out.load() } else { T::Float::ZERO };
+                            *out = T::nearest(p * g + (q * x.load() + r));
+                        }
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! Sums and masks, number by number.
 
+use super::isa::vectorized;
 use super::tasks::{SharedMut, for_each};
 use super::{Element, Isa};
 use crate::kernels::Activation;
@@ -8,14 +9,14 @@ use crate::kernels::Activation;
 const CHUNK: usize = 32 * 1024;
 
 /// Runs `body` on chunks of the output in parallel, with the place of the first number.
-fn for_each_chunk<T: Element>(isa: Isa, out: &mut [T], body: impl Fn(std::ops::Range<usize>, &mut [T]) + Send + Sync) {
+fn for_each_chunk<T: Element>(out: &mut [T], body: impl Fn(std::ops::Range<usize>, &mut [T]) + Send + Sync) {
     let len = out.len();
     let shared = SharedMut::new(out);
     for_each(len.div_ceil(CHUNK), |task_idx| {
         let range = task_idx * CHUNK..len.min((task_idx + 1) * CHUNK);
         // SAFETY: chunks do not overlap.
         let out = unsafe { shared.slice(range.start, range.len()) };
-        isa.run(|| body(range, out));
+        body(range, out);
     });
 }
 
@@ -25,13 +26,25 @@ fn for_each_chunk<T: Element>(isa: Isa, out: &mut [T], body: impl Fn(std::ops::R
 /// The lengths differ.
 pub fn add<T: Element>(isa: Isa, a: &[T], b: &[T], activation: Activation, y: &mut [T]) {
     assert!(a.len() == y.len() && b.len() == y.len(), "add: lengths");
-    for_each_chunk(isa, y, |range, y| {
-        let terms = y.iter_mut().zip(&a[range.clone()]).zip(&b[range]);
+    for_each_chunk(y, |range, y| add_chunk(isa, &a[range.clone()], &b[range], activation, y));
+}
+
+vectorized! {
+    fn add_chunk[T: Element](a: &[T], b: &[T], activation: Activation, y: &mut [T]) {
+        let terms = y.iter_mut().zip(a).zip(b);
         match activation {
-            Activation::None => terms.for_each(|((y, &a), &b)| *y = a + b),
-            Activation::Relu => terms.for_each(|((y, &a), &b)| *y = (a + b).relu()),
+            Activation::None => {
+                for ((y, &a), &b) in terms {
+                    *y = a + b;
+                }
+            }
+            Activation::Relu => {
+                for ((y, &a), &b) in terms {
+                    *y = (a + b).relu();
+                }
+            }
         }
-    });
+    }
 }
 
 /// The gradient before a ReLU: that after it where the output is positive, else 0.
@@ -40,9 +53,15 @@ pub fn add<T: Element>(isa: Isa, a: &[T], b: &[T], activation: Activation, y: &m
 /// The lengths differ.
 pub fn relu_gradient<T: Element>(isa: Isa, y_gradient: &[T], y: &[T], x_gradient: &mut [T]) {
     assert!(y_gradient.len() == x_gradient.len() && y.len() == x_gradient.len(), "relu gradient: lengths");
-    for_each_chunk(isa, x_gradient, |range, out| {
-        for ((out, &gradient), &y) in out.iter_mut().zip(&y_gradient[range.clone()]).zip(&y[range]) {
+    for_each_chunk(x_gradient, |range, out| {
+        relu_gradient_chunk(isa, &y_gradient[range.clone()], &y[range], out);
+    });
+}
+
+vectorized! {
+    fn relu_gradient_chunk[T: Element](y_gradient: &[T], y: &[T], x_gradient: &mut [T]) {
+        for ((out, &gradient), &y) in x_gradient.iter_mut().zip(y_gradient).zip(y) {
             *out = if y > T::ZERO { gradient } else { T::ZERO };
         }
-    });
+    }
 }

@@ -8,7 +8,7 @@ pub enum Isa {
     Portable,
     /// AVX2 with fused multiply-add: 256-bit vectors.
     Avx2,
-    /// AVX-512 (F, VL, DQ): 512-bit vectors.
+    /// AVX-512 (F, BW, DQ, VL): 512-bit vectors.
     Avx512,
     /// NEON: the 128-bit vectors of 64-bit ARM.
     Neon,
@@ -31,6 +31,7 @@ impl Isa {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx2")
@@ -71,31 +72,44 @@ impl Isa {
     pub(crate) fn or_portable(self) -> Self {
         if self.is_available() { self } else { Self::Portable }
     }
+}
 
-    /// Runs `body` compiled for the set: the compiler vectorises what it inlines into the function that owns the set.
-    #[inline(always)]
-    pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
-        #[cfg(target_arch = "x86_64")]
-        match self.or_portable() {
-            Self::Portable | Self::Neon => body(),
-            // SAFETY: `or_portable` has found the set on this processor.
-            Self::Avx2 => unsafe { run_avx2(body) },
-            // SAFETY: as above.
-            Self::Avx512 => unsafe { run_avx512(body) },
+/// A function over plain loops, compiled for every instruction set and called through one whose first argument is the set.
+///
+/// The compiler vectorises what it inlines into a function that owns a set. The body is therefore a function that is always
+/// inlined, as must be all that it calls; of a closure that would be a guess. Generics stand in brackets.
+macro_rules! vectorized {
+    (
+        $(#[$attribute:meta])*
+        fn $name:ident[$($generic:ident: $bound:path),* $(,)?]($($argument:ident: $type:ty),* $(,)?) $body:block
+    ) => {
+        $(#[$attribute])*
+        fn $name<$($generic: $bound),*>(isa: $crate::kernels::cpu::Isa, $($argument: $type),*) {
+            #[inline(always)]
+            fn body<$($generic: $bound),*>($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<$($generic: $bound),*>($($argument: $type),*) {
+                body::<$($generic),*>($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+            fn avx512<$($generic: $bound),*>($($argument: $type),*) {
+                body::<$($generic),*>($($argument),*)
+            }
+
+            match isa.or_portable() {
+                // SAFETY: `or_portable` has found the set on this processor.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::cpu::Isa::Avx2 => unsafe { avx2::<$($generic),*>($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::cpu::Isa::Avx512 => unsafe { avx512::<$($generic),*>($($argument),*) },
+                _ => body::<$($generic),*>($($argument),*),
+            }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        body()
-    }
+    };
 }
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<R>(body: impl FnOnce() -> R) -> R {
-    body()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
-unsafe fn run_avx512<R>(body: impl FnOnce() -> R) -> R {
-    body()
-}
+pub(super) use vectorized;

@@ -1,5 +1,6 @@
 //! Max pooling and its gradient.
 
+use super::isa::vectorized;
 use super::tasks::{SharedMut, for_each};
 use super::{Element, Isa, Storable};
 use crate::kernels::{ImageShape, PoolShape};
@@ -41,20 +42,27 @@ pub fn max_pool2d<T: Storable>(isa: Isa, shape: &PoolShape, x: &[T], y: &mut [T]
         // SAFETY: each task has its own row of output.
         let y = unsafe { shared.slice(task_idx * row_len, row_len) };
         let rows = window(out_row, shape, input.height);
-        isa.run(|| {
-            for (out_column, y) in y.chunks_exact_mut(channels).enumerate() {
-                y.fill(T::nearest(T::Float::NEG_INFINITY));
-                for row in rows.clone() {
-                    for column in window(out_column, shape, input.width) {
-                        let start = ((image * input.height + row) * input.width + column) * channels;
-                        for (max, &value) in y.iter_mut().zip(&x[start..start + channels]) {
-                            *max = if exceeds(value.load(), max.load()) { value } else { *max };
-                        }
+        let x = &x[image * input.height * input.width * channels..];
+        pool_row(isa, shape, rows, x, y);
+    });
+}
+
+vectorized! {
+    /// One row of the output of an image.
+    fn pool_row[T: Storable](shape: &PoolShape, rows: Range<usize>, x: &[T], y: &mut [T]) {
+        let (width, channels) = (shape.input().width, shape.input().channels);
+        for (out_column, y) in y.chunks_exact_mut(channels).enumerate() {
+            y.fill(T::nearest(T::Float::NEG_INFINITY));
+            for row in rows.clone() {
+                for column in window(out_column, shape, width) {
+                    let start = (row * width + column) * channels;
+                    for (max, &value) in y.iter_mut().zip(&x[start..start + channels]) {
+                        *max = if exceeds(value.load(), max.load()) { value } else { *max };
                     }
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 /// The gradient of the input: each output's goes to the first maximum of its window, in row order.
@@ -77,11 +85,7 @@ pub fn max_pool2d_gradient<T: Storable>(isa: Isa, shape: &PoolShape, x: &[T], y_
         let rows = first..input.height.min(first + BAND_ROWS);
         // SAFETY: each task has its own band of an image.
         let gradient = unsafe { shared.slice((image * input.height + rows.start) * row_len, rows.len() * row_len) };
-        isa.run(|| {
-            gradient.fill(T::default());
-            let band = Band { image, rows, gradient };
-            gradient_band(shape, band, x, y_gradient);
-        });
+        gradient_band(isa, shape, Band { image, rows, gradient }, x, y_gradient);
     });
 }
 
@@ -92,26 +96,29 @@ struct Band<'a, T> {
     gradient: &'a mut [T],
 }
 
-/// Visits the windows that touch a band; those at its ends are visited for the next band again.
-#[inline(always)]
-fn gradient_band<T: Storable>(shape: &PoolShape, mut band: Band<T>, x: &[T], y_gradient: &[T]) {
-    let (input, output) = (shape.input(), shape.output());
-    let x = &x[band.image * input.height * input.width * input.channels..];
-    for out_row in 0..output.height {
-        let rows = window(out_row, shape, input.height);
-        if rows.end <= band.rows.start || rows.start >= band.rows.end {
-            continue;
-        }
-        for out_column in 0..output.width {
-            let columns = window(out_column, shape, input.width);
-            let start = ((band.image * output.height + out_row) * output.width + out_column) * output.channels;
-            let y_gradient = &y_gradient[start..start + output.channels];
-            let whole = output.channels / BLOCK * BLOCK;
-            for channel in (0..whole).step_by(BLOCK) {
-                gradient_window::<T, BLOCK>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+vectorized! {
+    /// Visits the windows that touch a band; those at its ends are visited for the next band again.
+    fn gradient_band[T: Storable](shape: &PoolShape, band: Band<T>, x: &[T], y_gradient: &[T]) {
+        let mut band = band;
+        band.gradient.fill(T::default());
+        let (input, output) = (shape.input(), shape.output());
+        let x = &x[band.image * input.height * input.width * input.channels..];
+        for out_row in 0..output.height {
+            let rows = window(out_row, shape, input.height);
+            if rows.end <= band.rows.start || rows.start >= band.rows.end {
+                continue;
             }
-            for channel in whole..output.channels {
-                gradient_window::<T, 1>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+            for out_column in 0..output.width {
+                let columns = window(out_column, shape, input.width);
+                let start = ((band.image * output.height + out_row) * output.width + out_column) * output.channels;
+                let y_gradient = &y_gradient[start..start + output.channels];
+                let whole = output.channels / BLOCK * BLOCK;
+                for channel in (0..whole).step_by(BLOCK) {
+                    gradient_window::<T, BLOCK>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+                }
+                for channel in whole..output.channels {
+                    gradient_window::<T, 1>(&input, &rows, &columns, channel, x, y_gradient, &mut band);
+                }
             }
         }
     }

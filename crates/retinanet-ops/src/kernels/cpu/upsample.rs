@@ -1,5 +1,6 @@
 //! Nearest upsampling (or downsampling) to a given size, and its gradient.
 
+use super::isa::vectorized;
 use super::tasks::{SharedMut, for_each};
 use super::{Isa, Storable};
 use crate::kernels::ImageShape;
@@ -59,18 +60,31 @@ pub fn upsample_nearest2d_gradient<T: Storable>(
         let (image, in_row) = (task_idx / shape.height, task_idx % shape.height);
         // SAFETY: each task has its own row of input.
         let gradient = unsafe { shared.slice(task_idx * row_len, row_len) };
-        isa.run(|| {
-            gradient.fill(T::default());
-            for row in (0..height).filter(|&row| source(row, shape.height, height) == in_row) {
-                for column in 0..width {
-                    let start = source(column, shape.width, width) * channels;
-                    let place = ((image * height + row) * width + column) * channels;
-                    let source = &y_gradient[place..place + channels];
-                    for (sum, &value) in gradient[start..start + channels].iter_mut().zip(source) {
-                        *sum = T::nearest(sum.load() + value.load());
-                    }
+        gradient_row(isa, shape, size, image, in_row, y_gradient, gradient);
+    });
+}
+
+vectorized! {
+    /// One row of the gradient of an image.
+    fn gradient_row[T: Storable](
+        shape: &ImageShape,
+        size: (usize, usize),
+        image: usize,
+        in_row: usize,
+        y_gradient: &[T],
+        gradient: &mut [T],
+    ) {
+        let ((height, width), channels) = (size, shape.channels);
+        gradient.fill(T::default());
+        for row in (0..height).filter(|&row| source(row, shape.height, height) == in_row) {
+            for column in 0..width {
+                let start = source(column, shape.width, width) * channels;
+                let place = ((image * height + row) * width + column) * channels;
+                let source = &y_gradient[place..place + channels];
+                for (sum, &value) in gradient[start..start + channels].iter_mut().zip(source) {
+                    *sum = T::nearest(sum.load() + value.load());
                 }
             }
-        });
-    });
+        }
+    }
 }

@@ -6,7 +6,8 @@ use super::layout::{Layout, pool_shape};
 use super::masks::StepMask;
 use super::steps::{Lane, SlotIdx, Step, Steps, Work};
 use crate::kernels::cpu::inference::{
-    GroupNorm, Map, MapMut, Numbers, NumbersMut, Plane, PreparedConv, Storage, convert, max_pool, upsample_add,
+    GroupNorm, Map, MapMut, Numbers, NumbersMut, Plane, PreparedConv, Residual, Storage, convert, max_pool,
+    upsample_add,
 };
 
 /// What steps read and write.
@@ -101,7 +102,8 @@ impl Memory {
 /// The feature maps of a session during a step.
 ///
 /// The layout gives slots that live at the same time disjoint regions. What a step reads lives at least until the step,
-/// what it writes at least from then on; so what it writes overlaps neither what it reads nor anything else it writes.
+/// what it writes at least from then on; so what it writes overlaps neither what it reads nor anything else it writes, but
+/// for a convolution's result laid over its residual.
 #[derive(Clone, Copy)]
 struct Views<'a> {
     arena: &'a Arena,
@@ -110,6 +112,11 @@ struct Views<'a> {
 }
 
 impl<'a> Views<'a> {
+    /// Whether one slot was laid over the other.
+    fn share_memory(&self, a: SlotIdx, b: SlotIdx) -> bool {
+        self.layout.place(a, 0).offset == self.layout.place(b, 0).offset
+    }
+
     fn storage(&self, slot: SlotIdx) -> Storage {
         self.steps.slots[slot.0].storage
     }
@@ -174,13 +181,19 @@ impl Conv<'_> {
                 Some(scratch) => (scratch, None),
                 None => (lane.y, lane.residual),
             };
+            let residual = match residual {
+                None => Residual::None,
+                Some(residual) if self.views.share_memory(residual, y) => Residual::InPlace,
+                // SAFETY: see `Views`.
+                Some(residual) => Residual::Apart(unsafe { self.views.numbers(residual, image) }),
+            };
             // SAFETY: see `Views`: each lane writes slots of its own, and reads none that this step writes.
             planes.push(unsafe {
                 Plane {
                     height: place.height,
                     width: place.width,
                     x: self.views.numbers(lane.x, image),
-                    residual: residual.map(|residual| self.views.numbers(residual, image)),
+                    residual,
                     y: self.views.numbers_mut(y, image),
                 }
             });

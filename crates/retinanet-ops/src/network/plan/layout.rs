@@ -137,7 +137,8 @@ impl Layout {
     /// Gives every feature map its place: two share memory where one is read for the last time before the other is
     /// written. The largest first, each at the lowest place that is free while it lives.
     fn allot(&mut self, steps: &Steps) -> Result<(), PlanError> {
-        let lives = lives(steps);
+        let mut lives = lives(steps);
+        let under = laid_over(steps, &mut lives);
         let num_images = self.num_images();
         let mut blocks = Vec::with_capacity(lives.len());
         for (slot_idx, (slot, life)) in steps.slots.iter().zip(lives).enumerate() {
@@ -152,12 +153,21 @@ impl Layout {
                 let bytes = bytes.ok_or(PlanError::TooLarge)?.next_multiple_of(ALIGNMENT);
                 len = len.checked_add(bytes).ok_or(PlanError::TooLarge)?;
             }
-            blocks.push(Block { slot_idx, len, life, start: 0 });
+            if under[slot_idx].is_none() {
+                blocks.push(Block { slot_idx, len, life, start: 0 });
+            }
         }
         blocks.sort_by_key(|block| std::cmp::Reverse(block.len));
         self.arena_len = arrange(&mut blocks).ok_or(PlanError::TooLarge)?;
         for block in blocks {
             self.places[block.slot_idx * num_images..][..num_images].iter_mut().for_each(|p| p.offset += block.start);
+        }
+        // Slots are numbered in the order of the steps, so that what a slot lies over has its place already.
+        for (slot_idx, under) in under.into_iter().enumerate() {
+            let Some(under) = under else { continue };
+            for image in 0..num_images {
+                self.places[slot_idx * num_images + image].offset = self.place(under, image).offset;
+            }
         }
         Ok(())
     }
@@ -200,6 +210,32 @@ fn lives(steps: &Steps) -> Vec<Life> {
         lives[output.0].last = usize::MAX;
     }
     lives
+}
+
+/// Of every slot, the slot whose memory it takes over, whose life is made as long: a convolution's result lies over its
+/// residual where nothing else reads that at the step or later.
+fn laid_over(steps: &Steps, lives: &mut [Life]) -> Vec<Option<SlotIdx>> {
+    let mut under: Vec<Option<SlotIdx>> = vec![None; steps.slots.len()];
+    let bytes = |slot: SlotIdx| steps.slots[slot.0].storage.bytes();
+    for (step_idx, step) in steps.steps.iter().enumerate() {
+        let Work::Conv { lanes, norm: None, .. } = &step.work else { continue };
+        for (lane_idx, lane) in lanes.iter().enumerate() {
+            let Some(residual) = lane.residual else { continue };
+            let is_read_otherwise = lanes.iter().enumerate().any(|(other_idx, other)| {
+                other.x == residual || (other_idx != lane_idx && other.residual == Some(residual))
+            });
+            if lives[residual.0].last == step_idx && !is_read_otherwise && bytes(residual) == bytes(lane.y) {
+                under[lane.y.0] = Some(residual);
+                // The memory lives on in the slot that had it first.
+                let mut first = residual;
+                while let Some(earlier) = under[first.0] {
+                    first = earlier;
+                }
+                lives[first.0].last = lives[lane.y.0].last;
+            }
+        }
+    }
+    under
 }
 
 /// Memory of one slot.

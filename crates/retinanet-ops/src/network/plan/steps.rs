@@ -7,7 +7,7 @@ use super::record::{Kind, Operation, Recorder, Value};
 use super::storages::{Stored, Wishes};
 use crate::Activation;
 use crate::kernels::cpu::Isa;
-use crate::kernels::cpu::inference::{ConvSpec, GroupNorm, PreparedConv, Storage};
+use crate::kernels::cpu::inference::{ConvSpec, GroupNorm, PreparedConv, Runs, Storage};
 use crate::network::{ConvLayer, NormKind, Parameters};
 
 /// A value in one storage, of every image; an index into [`Steps::slots`].
@@ -174,7 +174,7 @@ pub(super) fn build(
     let mut num_first = builder.steps.len();
     for (group_idx, group) in order.groups.iter().enumerate() {
         let operations: Vec<&Operation> = group.operations.iter().map(|&i| &recorder.operations[i]).collect();
-        builder.group(&operations, &source)?;
+        builder.group(&operations, &source, group_idx >= order.num_first)?;
         if group_idx < order.num_first {
             num_first = builder.steps.len();
         }
@@ -247,7 +247,7 @@ impl Builder<'_> {
     }
 
     /// The step of a group, or steps where its values are stored differently, and the conversions behind it.
-    fn group(&mut self, operations: &[&Operation], source: &Source) -> Result<(), PlanError> {
+    fn group(&mut self, operations: &[&Operation], source: &Source, is_rest: bool) -> Result<(), PlanError> {
         operations.iter().for_each(|operation| self.place(operation.y));
         let part = operations[0].part;
         match &operations[0].kind {
@@ -257,7 +257,7 @@ impl Builder<'_> {
                     let storages = self.storages(left[0]);
                     let (alike, other): (Vec<&Operation>, Vec<&Operation>) =
                         left.into_iter().partition(|operation| self.storages(operation) == storages);
-                    self.conv(layer, &alike, storages, source)?;
+                    self.conv(layer, &alike, storages, source, is_rest)?;
                     left = other;
                 }
             }
@@ -290,6 +290,7 @@ impl Builder<'_> {
         operations: &[&Operation],
         (residual, output): (Option<Storage>, Storage),
         source: &Source,
+        is_rest: bool,
     ) -> Result<(), PlanError> {
         let input = self.wishes.input(&layer.name);
         let weights = Weights::read(layer, source)?;
@@ -308,6 +309,12 @@ impl Builder<'_> {
             input,
             output: if has_norm { Storage::F32 } else { output },
             residual: residual.filter(|_| !has_norm),
+            runs: match operations.len() {
+                // A norm needs whole maps.
+                _ if is_rest && !has_norm => Runs::FewCells,
+                1 => Runs::OneMap,
+                _ => Runs::ManyMaps,
+            },
         };
         let conv = PreparedConv::new(self.isa, &spec)
             .map_err(|source| PlanError::Shape { place: layer.name.clone(), source })?;

@@ -1,6 +1,7 @@
 //! A convolution in place: where its numbers lie, and how the work is cut into tasks.
 
 use super::super::Isa;
+use super::super::isa::vectorized;
 use super::super::tasks::{for_each_task, slots_len, split};
 use super::arithmetic::Arithmetic;
 use super::finish::Finish;
@@ -418,7 +419,7 @@ fn copied<A: Arithmetic>(
     place: Place,
     copy: &mut [A::Number],
 ) -> (*const A::Word, usize) {
-    layer.isa.run(|| plane.copy(layer.outside, place, copy));
+    copy_rectangle::<A>(layer, plane, place, copy);
     (copy.as_ptr().cast(), place.columns * plane.direct.pixel_len() / A::PER_WORD)
 }
 
@@ -430,36 +431,38 @@ fn pixel<A: Arithmetic>(layer: &Layer<A>, plane: &Plane<A::Number>, pixel: usize
     (plane.y.wrapping_add(y), offset(plane.residual, residual), offset(plane.gate, y))
 }
 
-impl<N: Copy + PartialOrd> Plane<'_, N> {
-    /// Copies a rectangle of the input, `outside` around it and where the mask is not more.
-    #[inline(always)]
-    fn copy(&self, outside: N, place: Place, copy: &mut [N]) {
-        let (height, width, channels) = (self.direct.height, self.direct.width, self.direct.pixel_len());
-        let row_len = place.columns * channels;
-        let left = (-place.column).clamp(0, place.columns as isize) as usize;
-        let right = (width as isize - place.column).clamp(left as isize, place.columns as isize) as usize;
-        for row in 0..place.rows {
-            let copied = &mut copy[row * row_len..(row + 1) * row_len];
-            let in_row = place.row + row as isize;
-            if in_row < 0 || in_row >= height as isize || left == right {
-                copied.fill(outside);
-                continue;
-            }
-            copied[..left * channels].fill(outside);
-            copied[right * channels..].fill(outside);
-            let copied = &mut copied[left * channels..right * channels];
-            let in_column = (place.column + left as isize) as usize;
-            let start = ((place.image * height + in_row as usize) * width + in_column) * channels;
-            let source = &self.x[start..start + copied.len()];
-            match self.mask {
-                None => copied.copy_from_slice(source),
-                Some(mask) => {
-                    let mask = &mask[start..start + copied.len()];
-                    for ((copied, &value), &mask) in copied.iter_mut().zip(source).zip(mask) {
-                        *copied = if mask > outside { value } else { outside };
-                    }
-                }
-            }
+/// Copies a rectangle of the input, `outside` around it and where the mask is not more.
+fn copy_rectangle<A: Arithmetic>(layer: &Layer<A>, plane: &Plane<A::Number>, place: Place, copy: &mut [A::Number]) {
+    let (direct, outside) = (&plane.direct, layer.outside);
+    let (height, width, channels) = (direct.height, direct.width, direct.pixel_len());
+    let row_len = place.columns * channels;
+    let left = (-place.column).clamp(0, place.columns as isize) as usize;
+    let right = (width as isize - place.column).clamp(left as isize, place.columns as isize) as usize;
+    for row in 0..place.rows {
+        let copied = &mut copy[row * row_len..(row + 1) * row_len];
+        let in_row = place.row + row as isize;
+        if in_row < 0 || in_row >= height as isize || left == right {
+            copied.fill(outside);
+            continue;
+        }
+        copied[..left * channels].fill(outside);
+        copied[right * channels..].fill(outside);
+        let copied = &mut copied[left * channels..right * channels];
+        let in_column = (place.column + left as isize) as usize;
+        let start = ((place.image * height + in_row as usize) * width + in_column) * channels;
+        let source = &plane.x[start..start + copied.len()];
+        match plane.mask {
+            None => copied.copy_from_slice(source),
+            Some(mask) => copy_masked::<A>(layer.isa, source, &mask[start..start + copied.len()], outside, copied),
+        }
+    }
+}
+
+vectorized! {
+    /// The numbers where the mask is more than `outside`.
+    fn copy_masked[A: Arithmetic](x: &[A::Number], mask: &[A::Number], outside: A::Number, copy: &mut [A::Number]) {
+        for ((copy, &value), &mask) in copy.iter_mut().zip(x).zip(mask) {
+            *copy = if mask > outside { value } else { outside };
         }
     }
 }

@@ -61,6 +61,8 @@ struct Sums<S>([MaybeUninit<S>; MAX_SUMS]);
 const SMALL_WEIGHT: usize = 320 * 1024;
 /// Pixels that all panels are taken to: their input and output stay in the first-level cache.
 const CHUNK_PIXELS: usize = 48;
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// # Safety
 /// The tile's pointers reach as far as its numbers say, and the processor has the instruction set of the path.
@@ -176,13 +178,17 @@ pub(super) unsafe fn run_strip<P: Products<Sum: Sum>>(
         // What the products do not touch is fetched while they are computed: pixels lie too far apart for the processor to
         // guess.
         for row in 0..rows {
-            prefetch(target.y.wrapping_add(row * target.y_step));
+            for byte in (0..panel.target.channels * finish.y_bytes.0).step_by(LINE) {
+                prefetch(target.y.wrapping_add(row * target.y_step + byte));
+            }
             if !strip.residual.is_null() {
-                prefetch(target.residual.wrapping_add(row * target.residual_step));
+                for byte in (0..panel.target.channels * finish.residual_bytes.0).step_by(LINE) {
+                    prefetch(target.residual.wrapping_add(row * target.residual_step + byte));
+                }
             }
         }
         if panel.is_first && taps.rows * taps.runs == 1 {
-            let line = 64 / size_of::<P::Word>();
+            let line = LINE / size_of::<P::Word>();
             for row in 0..rows {
                 for word in (0..taps.run_len).step_by(line) {
                     prefetch(x.wrapping_add((row + rows) * taps.pixel_step + word));

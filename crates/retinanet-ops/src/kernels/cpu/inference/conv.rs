@@ -36,6 +36,20 @@ pub struct ConvSpec<'a> {
     pub output: Storage,
     /// How the residual is stored, if there is one.
     pub residual: Option<Storage>,
+    /// What the weights are prepared for.
+    pub runs: Runs,
+}
+
+/// What a convolution is to be fast at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// One feature map an image: weights are kept small.
+    #[default]
+    OneMap,
+    /// Many feature maps an image, whose pixels make up for larger weights.
+    ManyMaps,
+    /// Few cells of the output, which are kept small.
+    FewCells,
 }
 
 /// A feature map: input, residual and output of a convolution, `[H, W, C]` with [`Storage::pixel_len`] numbers a pixel.
@@ -48,9 +62,54 @@ pub struct Plane<'a> {
     /// The input.
     pub x: Numbers<'a>,
     /// Of the output's size.
-    pub residual: Option<Numbers<'a>>,
+    pub residual: Residual<'a>,
     /// The output.
     pub y: NumbersMut<'a>,
+}
+
+impl Plane<'_> {
+    /// The first byte of the residual; null if there is none.
+    pub(in super::super) fn residual_pointer(&self) -> *const u8 {
+        match &self.residual {
+            Residual::None => std::ptr::null(),
+            Residual::Apart(numbers) => numbers.pointer(),
+            Residual::InPlace => self.y.shared_pointer().cast_const(),
+        }
+    }
+
+    /// # Panics
+    /// The residual is not what was prepared for.
+    pub(in super::super) fn check_residual(
+        &self,
+        prepared: Option<Storage>,
+        output: Storage,
+        num_pixels: usize,
+        channels: usize,
+    ) {
+        match (&self.residual, prepared) {
+            (Residual::None, None) => {}
+            (Residual::Apart(residual), Some(storage)) => {
+                assert!(residual.storage_matches(storage), "convolution: residual: expected {storage:?}");
+                let expected = num_pixels * storage.pixel_len(channels);
+                assert_eq!(residual.len(), expected, "convolution: numbers of the residual");
+            }
+            (Residual::InPlace, Some(storage)) => {
+                assert_eq!(storage.bytes(), output.bytes(), "convolution: bytes of a number of the residual in place");
+            }
+            (found, expected) => panic!("convolution: residual: expected {expected:?}, found {found:?}"),
+        }
+    }
+}
+
+/// What is added to a feature map.
+#[derive(Clone, Copy, Debug)]
+pub enum Residual<'a> {
+    /// Nothing.
+    None,
+    /// Other numbers.
+    Apart(Numbers<'a>),
+    /// What the output holds before the run, in a storage of as many bytes: no memory of its own, and none to be fetched twice.
+    InPlace,
 }
 
 /// Pixels of the output that are computed together.

@@ -179,7 +179,7 @@ impl DirectConv {
                 x: numbers(&plane.x).expect("checked above"),
                 mask: None,
                 y: plane.y.shared_pointer(),
-                residual: plane.residual.as_ref().map_or(std::ptr::null(), Numbers::pointer),
+                residual: plane.residual_pointer(),
                 gate: std::ptr::null(),
             }
         };
@@ -201,12 +201,7 @@ impl DirectConv {
         assert_eq!(plane.x.len(), expected, "convolution: numbers of the input");
         let expected = output.num_pixels() * self.output.pixel_len(output.channels);
         assert_eq!(plane.y.len(), expected, "convolution: numbers of the output");
-        assert_eq!(plane.residual.is_some(), self.residual.is_some(), "convolution: whether there is a residual");
-        if let (Some(residual), Some(storage)) = (&plane.residual, self.residual) {
-            assert!(residual.storage_matches(storage), "convolution: residual: expected {storage:?}");
-            let expected = output.num_pixels() * storage.pixel_len(output.channels);
-            assert_eq!(residual.len(), expected, "convolution: numbers of the residual");
-        }
+        plane.check_residual(self.residual, self.output, output.num_pixels(), self.out_channels);
     }
 }
 

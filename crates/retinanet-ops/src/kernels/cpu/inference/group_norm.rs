@@ -2,8 +2,9 @@
 
 use super::super::Isa;
 use super::super::columns::{Columns, moments};
+use super::super::isa::vectorized;
 use super::super::tasks::{SharedMut, for_each};
-use super::codec::{Codec, with_codec};
+use super::codec::{Codec, Single, with_codec};
 use super::{Map, MapMut, Numbers, NumbersMut};
 use crate::kernels::Activation;
 
@@ -62,13 +63,12 @@ impl GroupNorm {
         let y_pitch = y.storage.pixel_len(channels);
         let job = Job { channels, pixels, y_pitch, activation: self.activation };
         with_codec!(NumbersMut, y, |to, y| match residual {
-            None => job.run(isa, x, coefficients, |_, _| 0.0, (to, y)),
+            None => job.run::<Single, _>(isa, x, coefficients, None, (to, y)),
             Some(residual) => {
                 let pitch = residual.storage.pixel_len(channels);
                 with_codec!(Numbers, residual, |from, residual| {
                     assert_eq!(residual.len(), pixels * pitch, "group norm: residual");
-                    let add = |pixel: usize, channel: usize| from.decode(residual[pixel * pitch + channel]);
-                    job.run(isa, x, coefficients, add, (to, y))
+                    job.run(isa, x, coefficients, Some((from, residual, pitch)), (to, y))
                 })
             }
         });
@@ -105,38 +105,62 @@ struct Job {
     activation: Activation,
 }
 
+/// What is added: codec, numbers, and how many a pixel has.
+type Residual<'a, R> = Option<(R, &'a [<R as Codec>::Stored], usize)>;
+
 impl Job {
-    fn run<Y: Codec>(
+    fn run<R: Codec, Y: Codec>(
         &self,
         isa: Isa,
         x: &[f32],
         coefficients: &[f32],
-        residual: impl Fn(usize, usize) -> f32 + Send + Sync,
+        residual: Residual<'_, R>,
         (to, y): (Y, &mut [Y::Stored]),
     ) {
         let Self { channels, pixels, y_pitch, activation } = *self;
         assert_eq!(y.len(), pixels * y_pitch, "group norm: output");
-        let floor = if activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
-        let (scale, shift) = coefficients.split_at(channels);
-        let shift = &shift[..channels];
         let shared = SharedMut::new(y);
         for_each(pixels.div_ceil(CHUNK_PIXELS), |task_idx| {
             let first = task_idx * CHUNK_PIXELS;
             let count = CHUNK_PIXELS.min(pixels - first);
             // SAFETY: each task has its own pixels.
             let y = unsafe { shared.slice(first * y_pitch, count * y_pitch) };
-            isa.run(|| {
-                for (offset, y) in y.chunks_exact_mut(y_pitch).enumerate() {
-                    let pixel = first + offset;
-                    let x = &x[pixel * channels..][..channels];
-                    let (y, padding) = y.split_at_mut(channels);
-                    for channel in 0..channels {
-                        let value = x[channel] * scale[channel] + shift[channel] + residual(pixel, channel);
-                        y[channel] = to.encode(if value < floor { floor } else { value });
-                    }
-                    padding.fill(to.encode(0.0));
-                }
-            });
+            let residual = residual.map(|(from, numbers, pitch)| (from, &numbers[first * pitch..], pitch));
+            norm_pixels(isa, channels, &x[first * channels..], coefficients, residual, activation, to, y_pitch, y);
         });
+    }
+}
+
+vectorized! {
+    fn norm_pixels[R: Codec, Y: Codec](
+        channels: usize,
+        x: &[f32],
+        coefficients: &[f32],
+        residual: Residual<'_, R>,
+        activation: Activation,
+        to: Y,
+        y_pitch: usize,
+        y: &mut [Y::Stored],
+    ) {
+        let floor = if activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
+        let (scale, shift) = coefficients.split_at(channels);
+        let shift = &shift[..channels];
+        for (pixel, y) in y.chunks_exact_mut(y_pitch).enumerate() {
+            let x = &x[pixel * channels..][..channels];
+            let (y, padding) = y.split_at_mut(channels);
+            if let Some((from, residual, pitch)) = residual {
+                let residual = &residual[pixel * pitch..][..channels];
+                for channel in 0..channels {
+                    let value = x[channel] * scale[channel] + shift[channel] + from.decode(residual[channel]);
+                    y[channel] = to.encode(if value < floor { floor } else { value });
+                }
+            } else {
+                for channel in 0..channels {
+                    let value = x[channel] * scale[channel] + shift[channel];
+                    y[channel] = to.encode(if value < floor { floor } else { value });
+                }
+            }
+            padding.fill(to.encode(0.0));
+        }
     }
 }

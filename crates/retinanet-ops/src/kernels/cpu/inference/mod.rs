@@ -12,7 +12,7 @@ mod storage;
 mod upsample;
 
 pub use codec::{Map, MapMut};
-pub use conv::{CellSize, ConvSpec, Plane, PreparedConv};
+pub use conv::{CellSize, ConvSpec, Plane, PreparedConv, Residual, Runs};
 pub use convert::convert;
 pub use group_norm::GroupNorm;
 pub(crate) use lines::{Lines, Plain};

@@ -1,6 +1,7 @@
 //! The FPN's top-down step on stored feature maps.
 
 use super::super::Isa;
+use super::super::isa::vectorized;
 use super::super::tasks::{SharedMut, for_each};
 use super::super::upsample::source;
 use super::codec::{Codec, with_codec};
@@ -53,18 +54,35 @@ impl Job {
             let y = unsafe { shared.slice(row * row_len, row_len) };
             let coarse_row = source(row, coarse_size.0, size.0) * coarse_size.1;
             let fine = &fine[row * size.1 * fine_pitch..];
-            isa.run(|| {
-                for (column, y) in y.chunks_exact_mut(y_pitch).enumerate() {
-                    let start = (coarse_row + source(column, coarse_size.1, size.1)) * coarse_pitch;
-                    let coarse = &coarse[start..start + channels];
-                    let fine = &fine[column * fine_pitch..][..channels];
-                    let (y, padding) = y.split_at_mut(channels);
-                    for ((y, &coarse), &fine) in y.iter_mut().zip(coarse).zip(fine) {
-                        *y = y_codec.encode(coarse_codec.decode(coarse) + fine_codec.decode(fine));
-                    }
-                    padding.fill(y_codec.encode(0.0));
-                }
-            });
+            let coarse = &coarse[coarse_row * coarse_pitch..][..coarse_size.1 * coarse_pitch];
+            let columns = (coarse_size.1, size.1);
+            add_row(isa, channels, columns, self.pitches, coarse_codec, coarse, fine_codec, fine, y_codec, y);
         });
+    }
+}
+
+vectorized! {
+    /// One row of the output; `columns` are those of the coarse map and of the output.
+    fn add_row[C: Codec, F: Codec, Y: Codec](
+        channels: usize,
+        columns: (usize, usize),
+        pitches: [usize; 3],
+        coarse_codec: C,
+        coarse: &[C::Stored],
+        fine_codec: F,
+        fine: &[F::Stored],
+        y_codec: Y,
+        y: &mut [Y::Stored],
+    ) {
+        let [coarse_pitch, fine_pitch, y_pitch] = pitches;
+        for (column, y) in y.chunks_exact_mut(y_pitch).enumerate() {
+            let coarse = &coarse[source(column, columns.0, columns.1) * coarse_pitch..][..channels];
+            let fine = &fine[column * fine_pitch..][..channels];
+            let (y, padding) = y.split_at_mut(channels);
+            for ((y, &coarse), &fine) in y.iter_mut().zip(coarse).zip(fine) {
+                *y = y_codec.encode(coarse_codec.decode(coarse) + fine_codec.decode(fine));
+            }
+            padding.fill(y_codec.encode(0.0));
+        }
     }
 }

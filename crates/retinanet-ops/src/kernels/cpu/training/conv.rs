@@ -1,5 +1,6 @@
 //! A convolution and its two gradients, over all feature maps that share its weight.
 
+use super::super::Isa;
 use super::super::conv::direct::{self, Direct, Layer, Plane};
 use super::super::conv::finish::{Finish, Stores};
 use super::super::conv::{
@@ -8,9 +9,8 @@ use super::super::conv::{
 use super::super::inference::{Numbers, NumbersMut, Plain};
 use super::super::stored::Sum;
 use super::super::winograd::{self, Direction};
-use super::super::{Isa, Storable};
 use super::Workspace;
-use super::elementwise::add_to;
+use super::elementwise::{add_to, copy};
 use super::numbers::Number;
 use crate::kernels::{Activation, ConvShape, ImageShape};
 use half::bf16;
@@ -199,12 +199,12 @@ pub fn weight_gradient(
             // An image is f32 in any case, and has few channels.
             (Numbers::F32(x), Numbers::Bf16(y_gradient)) => {
                 let converted = workspace.packed.first::<f32>(y_gradient.len());
-                isa.run(|| converted.iter_mut().zip(y_gradient).for_each(|(to, &from)| *to = from.load()));
+                copy(isa, y_gradient, converted);
                 conv2d_weight_gradient(isa, &map.shape, x, converted, None, part, None, scratch);
             }
             (Numbers::Bf16(x), Numbers::F32(y_gradient)) => {
                 let converted = workspace.packed.first::<f32>(x.len());
-                isa.run(|| converted.iter_mut().zip(x).for_each(|(to, &from)| *to = from.load()));
+                copy(isa, x, converted);
                 conv2d_weight_gradient(isa, &map.shape, converted, y_gradient, None, part, None, scratch);
             }
             _ => panic!("convolution: weight gradient: expected floating-point numbers"),
@@ -281,7 +281,7 @@ unsafe fn convolve<P: Iterator<Item = (Panels, Direct)>>(
             Numbers::Bf16(x) => {
                 let mut weights = std::mem::take(&mut workspace.weights);
                 let converted = weights.first::<bf16>(weight.len());
-                isa.run(|| converted.iter_mut().zip(weight).for_each(|(to, &from)| *to = bf16::nearest(from)));
+                copy(isa, weight, converted);
                 convolve_as::<Bf16>(isa, phases(Bf16::PER_WORD), x, converted, target, workspace);
                 workspace.weights = weights;
             }

@@ -2,15 +2,26 @@
 
 use super::super::columns::{Columns, moments};
 use super::super::inference::{Numbers, NumbersMut};
+use super::super::isa::vectorized;
 use super::super::tasks::{SharedMut, for_each};
-use super::super::{Element, Isa, Storable};
+use super::super::{Element, Isa};
 use super::Workspace;
 use super::numbers::Number;
 use crate::kernels::ImageShape;
-use half::bf16;
 
 /// Numbers of one task.
 const CHUNK: usize = 32 * 1024;
+
+/// Runs `body` on chunks of the numbers in parallel, with the place of the first.
+fn for_each_chunk<N: Number>(numbers: &mut [N], body: impl Fn(usize, &mut [N]) + Send + Sync) {
+    let len = numbers.len();
+    let shared = SharedMut::new(numbers);
+    for_each(len.div_ceil(CHUNK), |task_idx| {
+        let start = task_idx * CHUNK;
+        // SAFETY: chunks do not overlap.
+        body(start, unsafe { shared.slice(start, CHUNK.min(len - start)) });
+    });
+}
 
 /// `to += from`.
 ///
@@ -27,30 +38,39 @@ pub fn accumulate(isa: Isa, from: Numbers<'_>, to: NumbersMut<'_>) {
 /// [`accumulate`] of one type.
 pub(super) fn add_to<N: Number>(isa: Isa, from: &[N], to: &mut [N]) {
     assert_eq!(from.len(), to.len(), "accumulate: numbers");
-    for_each_chunk(isa, to, |start, to| {
-        for (to, &from) in to.iter_mut().zip(&from[start..]) {
+    for_each_chunk(to, |start, to| add_chunk(isa, &from[start..], to));
+}
+
+vectorized! {
+    fn add_chunk[N: Number](from: &[N], to: &mut [N]) {
+        for (to, &from) in to.iter_mut().zip(from) {
             *to = N::nearest(to.load() + from.load());
         }
-    });
+    }
 }
 
 /// Sets a gradient to 0 where the output of a ReLU is not positive.
 ///
 /// # Panics
-/// Lengths or storages differ.
+/// Lengths differ, or a storage is not of floating-point numbers.
 pub fn gate(isa: Isa, output: Numbers<'_>, gradient: NumbersMut<'_>) {
-    fn run<N: Number>(isa: Isa, output: &[N], gradient: &mut [N]) {
+    fn run<Y: Number, N: Number>(isa: Isa, output: &[Y], gradient: &mut [N]) {
         assert_eq!(output.len(), gradient.len(), "gate: numbers");
-        for_each_chunk(isa, gradient, |start, gradient| {
-            for (gradient, &output) in gradient.iter_mut().zip(&output[start..]) {
-                *gradient = if output.load() > f32::ZERO { *gradient } else { N::nearest(0.0) };
-            }
-        });
+        for_each_chunk(gradient, |start, gradient| gate_chunk(isa, &output[start..], gradient));
     }
     match (output, gradient) {
         (Numbers::F32(output), NumbersMut::F32(gradient)) => run(isa, output, gradient),
+        (Numbers::F32(output), NumbersMut::Bf16(gradient)) => run(isa, output, gradient),
         (Numbers::Bf16(output), NumbersMut::Bf16(gradient)) => run(isa, output, gradient),
-        _ => panic!("gate: expected one floating-point storage"),
+        _ => panic!("gate: expected floating-point numbers"),
+    }
+}
+
+vectorized! {
+    fn gate_chunk[Y: Number, N: Number](output: &[Y], gradient: &mut [N]) {
+        for (gradient, &output) in gradient.iter_mut().zip(output) {
+            *gradient = N::nearest(if output.load() > 0.0 { gradient.load() } else { 0.0 });
+        }
     }
 }
 
@@ -59,57 +79,62 @@ pub fn gate(isa: Isa, output: Numbers<'_>, gradient: NumbersMut<'_>) {
 /// # Panics
 /// Lengths differ.
 pub fn convert(isa: Isa, from: &[f32], to: NumbersMut<'_>) {
-    fn run<N: Number>(isa: Isa, from: &[f32], to: &mut [N]) {
-        assert_eq!(from.len(), to.len(), "convert: numbers");
-        for_each_chunk(isa, to, |start, to| {
-            to.iter_mut().zip(&from[start..]).for_each(|(to, &from)| *to = N::nearest(from));
-        });
-    }
     match to {
-        NumbersMut::F32(to) => run(isa, from, to),
-        NumbersMut::Bf16(to) => run(isa, from, to),
+        NumbersMut::F32(to) => copy(isa, from, to),
+        NumbersMut::Bf16(to) => copy(isa, from, to),
         NumbersMut::U8(_) => panic!("convert: expected floating-point numbers, found bytes"),
+    }
+}
+
+/// [`convert`] from one type to another.
+pub(super) fn copy<A: Number, B: Number>(isa: Isa, from: &[A], to: &mut [B]) {
+    assert_eq!(from.len(), to.len(), "convert: numbers");
+    for_each_chunk(to, |start, to| copy_chunk(isa, &from[start..], to));
+}
+
+vectorized! {
+    fn copy_chunk[A: Number, B: Number](from: &[A], to: &mut [B]) {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = B::nearest(from.load());
+        }
     }
 }
 
 /// `y = max(x, 0)`.
 ///
 /// # Panics
-/// Lengths or storages differ.
+/// Lengths differ, or a storage is not of floating-point numbers.
 pub fn relu(isa: Isa, x: Numbers<'_>, y: NumbersMut<'_>) {
-    fn run<N: Number>(isa: Isa, x: &[N], y: &mut [N]) {
+    fn run<A: Number, B: Number>(isa: Isa, x: &[A], y: &mut [B]) {
         assert_eq!(x.len(), y.len(), "relu: numbers");
-        for_each_chunk(isa, y, |start, y| {
-            y.iter_mut().zip(&x[start..]).for_each(|(y, &x)| *y = N::nearest(x.load().relu()));
-        });
+        for_each_chunk(y, |start, y| relu_chunk(isa, &x[start..], y));
     }
     match (x, y) {
         (Numbers::F32(x), NumbersMut::F32(y)) => run(isa, x, y),
+        (Numbers::F32(x), NumbersMut::Bf16(y)) => run(isa, x, y),
+        (Numbers::Bf16(x), NumbersMut::F32(y)) => run(isa, x, y),
         (Numbers::Bf16(x), NumbersMut::Bf16(y)) => run(isa, x, y),
-        // A network's output is f32 in any case.
-        (Numbers::F32(x), NumbersMut::Bf16(y)) => {
-            convert(isa, x, NumbersMut::Bf16(y));
-            for_each_chunk(isa, y, |_, y| y.iter_mut().for_each(|y| *y = bf16::nearest(y.load().relu())));
-        }
-        (Numbers::Bf16(x), NumbersMut::F32(y)) => {
-            for_each_chunk(isa, y, |start, y| y.iter_mut().zip(&x[start..]).for_each(|(y, &x)| *y = x.load().relu()));
-        }
         _ => panic!("relu: expected floating-point numbers"),
+    }
+}
+
+vectorized! {
+    fn relu_chunk[A: Number, B: Number](x: &[A], y: &mut [B]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = B::nearest(x.load().relu());
+        }
     }
 }
 
 /// The gradient of [`relu`] by its output, added to what is there if wanted.
 ///
 /// # Panics
-/// Lengths differ.
+/// Lengths differ, or storages do.
 pub fn relu_gradient(isa: Isa, y: Numbers<'_>, y_gradient: Numbers<'_>, accumulate: bool, x_gradient: NumbersMut<'_>) {
     fn run<Y: Number, N: Number>(isa: Isa, y: &[Y], y_gradient: &[N], accumulate: bool, x_gradient: &mut [N]) {
         assert!(y.len() == x_gradient.len() && y_gradient.len() == x_gradient.len(), "relu gradient: numbers");
-        for_each_chunk(isa, x_gradient, |start, x_gradient| {
-            for ((to, &y), &gradient) in x_gradient.iter_mut().zip(&y[start..]).zip(&y_gradient[start..]) {
-                let before = if accumulate { to.load() } else { 0.0 };
-                *to = N::nearest(before + if y.load() > 0.0 { gradient.load() } else { 0.0 });
-            }
+        for_each_chunk(x_gradient, |start, x_gradient| {
+            relu_gradient_chunk(isa, &y[start..], &y_gradient[start..], accumulate, x_gradient);
         });
     }
     match (y, y_gradient, x_gradient) {
@@ -120,16 +145,13 @@ pub fn relu_gradient(isa: Isa, y: Numbers<'_>, y_gradient: Numbers<'_>, accumula
     }
 }
 
-/// Runs `body` on chunks of the numbers in parallel, with the place of the first.
-fn for_each_chunk<N: Number>(isa: Isa, numbers: &mut [N], body: impl Fn(usize, &mut [N]) + Send + Sync) {
-    let len = numbers.len();
-    let shared = SharedMut::new(numbers);
-    for_each(len.div_ceil(CHUNK), |task_idx| {
-        let start = task_idx * CHUNK;
-        // SAFETY: chunks do not overlap.
-        let chunk = unsafe { shared.slice(start, CHUNK.min(len - start)) };
-        isa.run(|| body(start, chunk));
-    });
+vectorized! {
+    fn relu_gradient_chunk[Y: Number, N: Number](y: &[Y], y_gradient: &[N], accumulate: bool, x_gradient: &mut [N]) {
+        for ((to, &y), &gradient) in x_gradient.iter_mut().zip(y).zip(y_gradient) {
+            let before = if accumulate { to.load() } else { 0.0 };
+            *to = N::nearest(before + if y.load() > 0.0 { gradient.load() } else { 0.0 });
+        }
+    }
 }
 
 /// Adds the sum over all pixels of each channel to `sums`, `[C]`: what a bias gets of its convolution's output gradient.
@@ -139,8 +161,8 @@ fn for_each_chunk<N: Number>(isa: Isa, numbers: &mut [N], body: impl Fn(usize, &
 pub fn channel_sums(isa: Isa, shape: &ImageShape, x: Numbers<'_>, sums: &mut [f32], workspace: &mut Workspace) {
     let columns = Columns { groups: 1, pixels: shape.num_pixels(), channels: shape.channels };
     assert!(x.len() == shape.len() && sums.len() == shape.channels, "channel sums: numbers");
-    let (totals, rest) =
-        workspace.doubles(columns.sums_len() + columns.workspace_len()).split_at_mut(columns.sums_len());
+    let doubles = workspace.doubles(columns.sums_len() + columns.workspace_len());
+    let (totals, rest) = doubles.split_at_mut(columns.sums_len());
     match x {
         Numbers::F32(x) => moments(isa, columns, x, totals, rest),
         Numbers::Bf16(x) => moments(isa, columns, x, totals, rest),

@@ -2,6 +2,7 @@
 
 use super::super::Isa;
 use super::super::inference::Lines;
+use super::super::isa::vectorized;
 use super::super::tasks::{SharedMut, for_each};
 use super::block::{Form, MAX_LANES};
 use super::transform::Transform;
@@ -73,71 +74,70 @@ pub(super) fn pack_into<T: Transform<N, M>, const N: usize, const M: usize>(
         let panel = first / panel_width * panel_width;
         let width = panel_width.min(padded - panel);
         let inputs = block * BLOCK..in_channels.next_multiple_of(form.per_word()).min((block + 1) * BLOCK);
-        isa.run(|| {
-            for in_channel in inputs {
-                let transformed = transform::<T, N, M>(&weight, lanes, first, in_channel);
-                for (place, values) in transformed[..N * N].iter().enumerate() {
-                    let row = (panel * N * N + place * width) * depth + in_channel / form.per_word() * width;
-                    // SAFETY: words of lanes and input channels that are this task's alone; two channels of one word are
-                    // of one block.
-                    unsafe {
-                        let words = shared.pointer(row + first - panel);
-                        for (lane, &value) in values[..lanes].iter().enumerate() {
-                            match form {
-                                Form::F32 => *words.add(lane) = value as f32,
-                                Form::Bf16 => {
-                                    *words.add(lane).cast::<bf16>().add(in_channel % 2) = bf16::from_f64(value);
-                                }
+        let mut transformed = [[0.0; MAX_LANES]; MAX_PLACES];
+        for in_channel in inputs {
+            transform(isa, &T::WEIGHT, &taps(&weight, lanes, first, in_channel), &mut transformed);
+            for (place, values) in transformed[..N * N].iter().enumerate() {
+                let row = (panel * N * N + place * width) * depth + in_channel / form.per_word() * width;
+                // SAFETY: words of lanes and input channels that are this task's alone; two channels of one word are of one
+                // block.
+                unsafe {
+                    let words = shared.pointer(row + first - panel);
+                    match form {
+                        Form::F32 => std::ptr::copy_nonoverlapping(values.as_ptr(), words, lanes),
+                        Form::Bf16 => {
+                            for (lane, &value) in values[..lanes].iter().enumerate() {
+                                *words.add(lane).cast::<bf16>().add(in_channel % 2) = bf16::from_f32(value);
                             }
                         }
                     }
                 }
             }
-        });
+        }
     });
 }
 
-/// The transformed weights of one channel read and a vector of channels written, place by place; 0 beyond the last.
-#[inline(always)]
-fn transform<T: Transform<N, M>, const N: usize, const M: usize>(
-    weight: &Weight,
-    lanes: usize,
-    first: usize,
-    in_channel: usize,
-) -> [[f64; MAX_LANES]; MAX_PLACES] {
+/// The taps of one channel read and a vector of channels written; 0 beyond the last.
+fn taps(weight: &Weight, lanes: usize, first: usize, in_channel: usize) -> [[f64; MAX_LANES]; 9] {
     let mut taps = [[0.0; MAX_LANES]; 9];
-    if in_channel < weight.in_channels {
-        for lane in 0..lanes.min(weight.out_channels - first) {
-            let out_channel = first + lane;
-            let start = if weight.is_gradient {
-                in_channel * weight.out_channels + out_channel
-            } else {
-                out_channel * weight.in_channels + in_channel
-            };
-            for (tap, &value) in weight.values[start * 9..][..9].iter().enumerate() {
-                taps[if weight.is_gradient { 8 - tap } else { tap }][lane] = f64::from(value);
-            }
+    if in_channel >= weight.in_channels {
+        return taps;
+    }
+    for lane in 0..lanes.min(weight.out_channels - first) {
+        let out_channel = first + lane;
+        let start = if weight.is_gradient {
+            in_channel * weight.out_channels + out_channel
+        } else {
+            out_channel * weight.in_channels + in_channel
+        };
+        for (tap, &value) in weight.values[start * 9..][..9].iter().enumerate() {
+            taps[if weight.is_gradient { 8 - tap } else { tap }][lane] = f64::from(value);
         }
     }
-    // g G^T, then G from the left.
-    let mut right = [[[0.0; MAX_LANES]; N]; 3];
-    for a in 0..3 {
-        for j in 0..N {
-            for b in 0..3 {
-                let factor = T::WEIGHT[j][b];
-                right[a][j].iter_mut().zip(&taps[a * 3 + b]).for_each(|(sum, value)| *sum += factor * value);
-            }
-        }
-    }
-    let mut transformed = [[0.0; MAX_LANES]; MAX_PLACES];
-    for i in 0..N {
-        for j in 0..N {
+    taps
+}
+
+vectorized! {
+    /// G g G^T, place by place, rounded once.
+    fn transform[](factors: &[[f64; 3]], taps: &[[f64; MAX_LANES]; 9], transformed: &mut [[f32; MAX_LANES]; MAX_PLACES]) {
+        let count = factors.len();
+        for j in 0..count {
+            // Column j of g G^T, then G from the left.
+            let mut right = [[0.0; MAX_LANES]; 3];
             for a in 0..3 {
-                let factor = T::WEIGHT[i][a];
-                let sums = &mut transformed[i * N + j];
-                sums.iter_mut().zip(&right[a][j]).for_each(|(sum, value)| *sum += factor * value);
+                for b in 0..3 {
+                    for lane in 0..MAX_LANES {
+                        right[a][lane] += factors[j][b] * taps[a * 3 + b][lane];
+                    }
+                }
+            }
+            for i in 0..count {
+                let [f0, f1, f2] = factors[i];
+                let sums = &mut transformed[i * count + j];
+                for lane in 0..MAX_LANES {
+                    sums[lane] = (f0 * right[0][lane] + f1 * right[1][lane] + f2 * right[2][lane]) as f32;
+                }
             }
         }
     }
-    transformed
 }

@@ -49,7 +49,8 @@ fn cut(isa: Isa, x_is_bf16: bool, shape: &ConvShape, direction: Direction) -> Cu
         Direction::Forward => (in_channels, out_channels),
         Direction::InputGradient => (out_channels, in_channels),
     };
-    Cut::new(isa.or_portable(), form(x_is_bf16), read, written)
+    let tile_size = if x_is_bf16 { TileSize::Two } else { TileSize::Four };
+    Cut::new(isa.or_portable(), tile_size, form(x_is_bf16), read, written)
 }
 
 /// Numbers of f32 that a transformed weight takes.
@@ -73,7 +74,7 @@ pub(crate) fn transform_weight(
     let weight = Weight { values, in_channels, out_channels, is_gradient };
     match tile_size {
         TileSize::Two => pack::pack_into::<F2, 4, 2>(isa, input, lanes(isa), weight, packed),
-        TileSize::Four => pack::pack_into::<F4, 6, 4>(isa, input, lanes(isa), weight, packed),
+        TileSize::Four | TileSize::Six => pack::pack_into::<F4, 6, 4>(isa, input, lanes(isa), weight, packed),
     }
 }
 

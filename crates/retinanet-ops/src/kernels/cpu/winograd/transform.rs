@@ -21,12 +21,6 @@ pub(super) trait Transform<const N: usize, const M: usize> {
     /// # Safety
     /// The processor has the instruction set of `V`.
     unsafe fn output<V: Vector<f32>>(m: [V; N]) -> [V; M];
-
-    /// A: the gradient of M outputs to that of N products.
-    ///
-    /// # Safety
-    /// The processor has the instruction set of `V`.
-    unsafe fn output_gradient<V: Vector<f32>>(d: [V; M]) -> [V; N];
 }
 
 /// F(2, 3): points 0, 1, -1. Additions only, so that inputs rounded to bf16 lose little.
@@ -45,12 +39,6 @@ impl Transform<4, 2> for F2 {
     unsafe fn output<V: Vector<f32>>([m0, m1, m2, m3]: [V; 4]) -> [V; 2] {
         // SAFETY: as above.
         unsafe { [m0.add(m1).add(m2), m1.sub(m2).sub(m3)] }
-    }
-
-    #[inline(always)]
-    unsafe fn output_gradient<V: Vector<f32>>([d0, d1]: [V; 2]) -> [V; 4] {
-        // SAFETY: as above.
-        unsafe { [d0, d0.add(d1), d0.sub(d1), V::splat(0.0).sub(d1)] }
     }
 }
 
@@ -102,9 +90,15 @@ impl Transform<6, 4> for F4 {
             ]
         }
     }
+}
 
+impl F4 {
+    /// A: the gradient of 4 outputs to that of 6 products.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `V`.
     #[inline(always)]
-    unsafe fn output_gradient<V: Vector<f32>>([d0, d1, d2, d3]: [V; 4]) -> [V; 6] {
+    pub(super) unsafe fn output_gradient<V: Vector<f32>>([d0, d1, d2, d3]: [V; 4]) -> [V; 6] {
         // SAFETY: as above.
         unsafe {
             let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
@@ -112,5 +106,107 @@ impl Transform<6, 4> for F4 {
             let (even_2, odd_2) = (four.mul_add(d2, d0), eight.mul_add(d3, two.mul(d1)));
             [d0, even_1.add(odd_1), even_1.sub(odd_1), even_2.add(odd_2), even_2.sub(odd_2), d3]
         }
+    }
+}
+
+/// F(6, 3): points 0, 1, -1, 2, -2, 1/2, -1/2.
+pub(super) struct F6;
+
+impl Transform<8, 6> for F6 {
+    const WEIGHT: [[f64; 3]; 8] = [
+        [1.0, 0.0, 0.0],
+        [-2.0 / 9.0, -2.0 / 9.0, -2.0 / 9.0],
+        [-2.0 / 9.0, 2.0 / 9.0, -2.0 / 9.0],
+        [1.0 / 90.0, 1.0 / 45.0, 2.0 / 45.0],
+        [1.0 / 90.0, -1.0 / 45.0, 2.0 / 45.0],
+        [32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0],
+        [32.0 / 45.0, -16.0 / 45.0, 8.0 / 45.0],
+        [0.0, 0.0, 1.0],
+    ];
+
+    #[inline(always)]
+    unsafe fn input<V: Vector<f32>>([a, b, c, d, e, f, g, h]: [V; 8]) -> [V; 8] {
+        // SAFETY: as above.
+        unsafe {
+            let by = |factor: f32, x: V, rest: V| V::splat(factor).mul_add(x, rest);
+            // A pair of points x and -x shares the even and the odd part of its polynomial.
+            let (even_1, odd_1) = (by(-4.25, e, c.add(g)), by(-4.25, d, b.add(f)));
+            let even_2 = by(0.25, c, by(-1.25, e, g));
+            let odd_2 = by(0.5, b, by(-2.5, d, f.add(f)));
+            let even_3 = by(4.0, c, by(-5.0, e, g));
+            let odd_3 = by(0.5, f, by(-2.5, d, b.add(b)));
+            [
+                by(5.25, e.sub(c), a.sub(g)),
+                even_1.add(odd_1),
+                even_1.sub(odd_1),
+                even_2.add(odd_2),
+                even_2.sub(odd_2),
+                even_3.add(odd_3),
+                even_3.sub(odd_3),
+                by(5.25, d.sub(f), h.sub(b)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<V: Vector<f32>>([m0, m1, m2, m3, m4, m5, m6, m7]: [V; 8]) -> [V; 6] {
+        // SAFETY: as above.
+        unsafe {
+            let by = |factor: f32, x: V, rest: V| V::splat(factor).mul_add(x, rest);
+            let (sum_1, difference_1) = (m1.add(m2), m1.sub(m2));
+            let (sum_2, difference_2) = (m3.add(m4), m3.sub(m4));
+            let (sum_3, difference_3) = (m5.add(m6), m5.sub(m6));
+            [
+                m0.add(sum_1).add(sum_2.add(sum_3)),
+                by(0.5, difference_3, by(2.0, difference_2, difference_1)),
+                by(0.25, sum_3, by(4.0, sum_2, sum_1)),
+                by(0.125, difference_3, by(8.0, difference_2, difference_1)),
+                by(1.0 / 16.0, sum_3, by(16.0, sum_2, sum_1)),
+                by(1.0 / 32.0, difference_3, by(32.0, difference_2, difference_1)).add(m7),
+            ]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::vector::Lanes;
+    use super::*;
+
+    /// The 3 taps of every output of one dimension, in the numbers of a filter and of inputs that add up exactly.
+    fn check<T: Transform<N, M>, const N: usize, const M: usize>() {
+        for place in 0..N {
+            for tap in 0..3 {
+                let mut d = [0.0f32; N];
+                d[place] = 1.0;
+                // SAFETY: every processor has arrays.
+                let transformed = unsafe { T::input(d.map(|x| Lanes::<f32, 4>::splat(x))) };
+                let mut numbers = [[0.0f32; 4]; N];
+                for (vector, numbers) in transformed.iter().zip(&mut numbers) {
+                    // SAFETY: as above.
+                    unsafe { vector.store(numbers.as_mut_ptr()) };
+                }
+                let products: [Lanes<f32, 4>; N] = std::array::from_fn(|i| {
+                    // SAFETY: as above.
+                    unsafe { Lanes::splat((f64::from(numbers[i][0]) * T::WEIGHT[i][tap]) as f32) }
+                });
+                // SAFETY: as above.
+                let outputs = unsafe { T::output(products) };
+                for (idx, output) in outputs.iter().enumerate() {
+                    let mut found = [0.0; 4];
+                    // SAFETY: as above.
+                    unsafe { output.store(found.as_mut_ptr()) };
+                    let expected = if idx + tap == place { 1.0 } else { 0.0 };
+                    assert!((found[0] - expected).abs() < 1e-5, "input {place}, tap {tap}, output {idx}: {}", found[0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_output_sees_its_three_inputs() {
+        check::<F2, 4, 2>();
+        check::<F4, 6, 4>();
+        check::<F6, 8, 6>();
     }
 }

@@ -9,6 +9,7 @@ use super::super::Isa;
 use super::super::conv::register_tile::{Pixels, weight_gradient as multiply};
 use super::super::conv::with_rows;
 use super::super::inference::Numbers;
+use super::super::isa::vectorized;
 use super::super::stored::{Conversions, Stored};
 use super::super::tasks::{SharedMut, for_each, for_each_task, slots_len, split};
 use super::super::vector::{Lanes, Vector};
@@ -355,37 +356,50 @@ fn transform_sums(isa: Isa, layout: &Layout, sums: &[f32], scale: Option<&[f32]>
         let count = MAX_LANES.min(layout.out_channels - first);
         // SAFETY: blocks of output channels do not overlap.
         let gradient = unsafe { shared.slice(first * channel_len, count * channel_len) };
-        isa.run(|| {
-            for in_channel in 0..layout.in_channels {
-                let mut inner = [[[0.0f32; MAX_LANES]; N]; 3];
-                for i in 0..N {
-                    for j in 0..N {
-                        let start = (i * N + j) * layout.sum_place_step + in_channel * layout.padded + first;
-                        let mut sums_of_place = [0.0f32; MAX_LANES];
-                        sums_of_place[..count].copy_from_slice(&sums[start..start + count]);
-                        for a in 0..3 {
-                            let factor = F4::WEIGHT[i][a] as f32;
-                            let inner = inner[a][j].iter_mut().zip(&sums_of_place);
-                            inner.for_each(|(sum, value)| *sum += factor * value);
-                        }
-                    }
+        let mut taps = [[0.0; MAX_LANES]; 9];
+        for in_channel in 0..layout.in_channels {
+            let start = in_channel * layout.padded + first;
+            transform_pair(isa, &sums[start..], layout.sum_place_step, count, &mut taps);
+            for (tap, values) in taps.iter().enumerate() {
+                for (lane, &value) in values[..count].iter().enumerate() {
+                    let scale = scale.map_or(1.0, |scale| scale[first + lane]);
+                    gradient[lane * channel_len + in_channel * 9 + tap] += value * scale;
                 }
+            }
+        }
+    });
+}
+
+vectorized! {
+    /// G^T m G of one channel in and a vector of channels out.
+    fn transform_pair[](sums: &[f32], place_step: usize, count: usize, taps: &mut [[f32; MAX_LANES]; 9]) {
+        let mut inner = [[[0.0f32; MAX_LANES]; N]; 3];
+        for i in 0..N {
+            for j in 0..N {
+                let mut of_place = [0.0f32; MAX_LANES];
+                let start = (i * N + j) * place_step;
+                of_place[..count].copy_from_slice(&sums[start..start + count]);
                 for a in 0..3 {
-                    for b in 0..3 {
-                        let mut taps = [0.0f32; MAX_LANES];
-                        for j in 0..N {
-                            let factor = F4::WEIGHT[j][b] as f32;
-                            taps.iter_mut().zip(&inner[a][j]).for_each(|(tap, value)| *tap += factor * value);
-                        }
-                        for (lane, &tap) in taps[..count].iter().enumerate() {
-                            let scale = scale.map_or(1.0, |scale| scale[first + lane]);
-                            gradient[lane * channel_len + in_channel * 9 + a * 3 + b] += tap * scale;
-                        }
+                    let factor = F4::WEIGHT[i][a] as f32;
+                    for lane in 0..MAX_LANES {
+                        inner[a][j][lane] += factor * of_place[lane];
                     }
                 }
             }
-        });
-    });
+        }
+        for a in 0..3 {
+            for b in 0..3 {
+                let mut sums = [0.0f32; MAX_LANES];
+                for j in 0..N {
+                    let factor = F4::WEIGHT[j][b] as f32;
+                    for lane in 0..MAX_LANES {
+                        sums[lane] += factor * inner[a][j][lane];
+                    }
+                }
+                taps[a * 3 + b] = sums;
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

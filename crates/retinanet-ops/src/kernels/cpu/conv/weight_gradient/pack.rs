@@ -1,5 +1,6 @@
 //! What a weight gradient reads, brought in order before, and what it writes, after.
 
+use super::super::super::isa::vectorized;
 use super::super::super::tasks::{SharedMut, for_each};
 use super::super::super::{Element, Isa, Storable};
 use super::Task;
@@ -130,25 +131,37 @@ pub(super) fn unpack<T: Element>(isa: Isa, plan: &Plan, shape: &ConvShape, parti
         let out = unsafe { gradient.slice(start, count * group_in * num_taps) };
         let merged = panels.in_channels / group_in;
         let (group, merged_idx) = (original / merged, original % merged);
-        isa.run(|| {
-            for tap in 0..num_taps {
-                for in_channel in 0..group_in {
-                    let row = (group * num_taps + tap) * panels.in_channels + merged_idx * group_in + in_channel;
-                    let place = row * plan.padded + merged_idx * group_out + first;
-                    let mut sums = [T::ZERO; OUT_BLOCK];
-                    for chunk in 0..plan.chunks {
-                        let start = chunk * plan.partial_len + place;
-                        for (sum, &value) in sums.iter_mut().zip(&partials[start..start + count]) {
-                            *sum += value;
-                        }
-                    }
-                    for (out_channel, &sum) in sums[..count].iter().enumerate() {
-                        out[(out_channel * group_in + in_channel) * num_taps + tap] = sum;
-                    }
+        for tap in 0..num_taps {
+            let row = (group * num_taps + tap) * panels.in_channels + merged_idx * group_in;
+            let place = row * plan.padded + merged_idx * group_out + first;
+            unpack_tap(isa, plan, group_in, count, &partials[place..], num_taps, &mut out[tap..]);
+        }
+    });
+}
+
+vectorized! {
+    /// One place of the kernel, all input channels and a block of output channels.
+    fn unpack_tap[T: Element](
+        plan: &Plan,
+        group_in: usize,
+        count: usize,
+        partials: &[T],
+        num_taps: usize,
+        out: &mut [T],
+    ) {
+        for in_channel in 0..group_in {
+            let mut sums = [T::ZERO; OUT_BLOCK];
+            for chunk in 0..plan.chunks {
+                let start = chunk * plan.partial_len + in_channel * plan.padded;
+                for (sum, &value) in sums.iter_mut().zip(&partials[start..start + count]) {
+                    *sum += value;
                 }
             }
-        });
-    });
+            for (out_channel, &sum) in sums[..count].iter().enumerate() {
+                out[(out_channel * group_in + in_channel) * num_taps] = sum;
+            }
+        }
+    }
 }
 
 /// Output channels that one task unpacks: a cache line of them.
