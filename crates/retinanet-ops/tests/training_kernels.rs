@@ -97,6 +97,13 @@ fn error(found: &[f64], expected: &[f64]) -> f64 {
 
 #[track_caller]
 fn check(case: &Case, is_bf16: bool) {
+    check_scaled(case, is_bf16, true);
+    check_scaled(case, is_bf16, false);
+}
+
+/// With the gradient of a weight that had been scaled, or of the weight itself.
+#[track_caller]
+fn check_scaled(case: &Case, is_bf16: bool, is_scaled: bool) {
     let tolerance = if is_bf16 { BF16 } else { case.tolerance };
     let (weight, shift) = (case.weight(), numbers(case.shapes[0].weight()[0], 2));
     let (weight_f32, shift_f32): (Vec<f32>, Vec<f32>) =
@@ -130,7 +137,7 @@ fn check(case: &Case, is_bf16: bool) {
         let part = conv2d_weight_gradient(&case.shapes[idx], &xs[idx], &y_gradients[idx]);
         let per_channel = weight.len() / shift.len();
         let parts = weight_expected.iter_mut().zip(&part).enumerate();
-        parts.for_each(|(place, (sum, part))| *sum += part * shift[place / per_channel]);
+        parts.for_each(|(place, (sum, part))| *sum += part * if is_scaled { shift[place / per_channel] } else { 1.0 });
     }
 
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
@@ -175,7 +182,7 @@ fn check(case: &Case, is_bf16: bool) {
                 .map(|((&shape, x), gradient)| WeightGradient { shape, x: x.numbers(), y_gradient: gradient.numbers() })
                 .collect();
             let mut found = vec![0.5f32; weight.len()];
-            weight_gradient(isa, &maps, Some(&shift_f32), &mut found, &mut workspace);
+            weight_gradient(isa, &maps, is_scaled.then_some(&shift_f32[..]), &mut found, &mut workspace);
             let found: Vec<f64> = found.into_iter().map(f64::from).collect();
             let error = error(&found, &weight_expected);
             // Inputs and gradients are exact in both storages, and sums are f32 in both.
@@ -212,4 +219,11 @@ fn the_others() {
         check(&case, false);
         check(&case, true);
     }
+}
+
+#[test]
+fn sums_over_more_pixels_than_a_chunk() {
+    let case = Case::new((16, 20), 1, 1, 1, &[(41, 43)]);
+    check(&case, false);
+    check(&case, true);
 }

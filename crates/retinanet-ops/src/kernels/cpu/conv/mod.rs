@@ -12,7 +12,7 @@ pub(crate) mod finish;
 mod panels;
 pub(super) mod register_tile;
 mod tile;
-mod weight_gradient;
+pub(super) mod weight_gradient;
 
 use super::element::sealed::Vectors;
 use super::{Element, Isa};

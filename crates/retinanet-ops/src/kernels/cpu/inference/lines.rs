@@ -19,6 +19,7 @@ impl Plain for f32 {}
 impl Plain for half::bf16 {}
 impl Plain for i8 {}
 impl Plain for u8 {}
+impl Plain for u32 {}
 
 impl Lines {
     /// `len` zeros.

@@ -3,6 +3,7 @@
 use super::super::Isa;
 use super::super::conv::direct::{self, Direct, Layer, Plane};
 use super::super::conv::finish::{Finish, Stores};
+use super::super::conv::weight_gradient::pointwise::{self, pointwise_weight_gradient, pointwise_weight_gradient_bf16};
 use super::super::conv::{
     Arithmetic, Bf16, Panels, Real, conv2d_weight_gradient, conv2d_weight_gradient_workspace_len, phases,
 };
@@ -186,7 +187,36 @@ pub fn weight_gradient(
         winograd::weight_gradient(isa, &shape, &maps, scale, weight_gradient, scratch);
         return;
     }
+    if scale.is_none() && maps.iter().all(|map| pointwise::fits(&map.shape)) {
+        for map in maps {
+            let scratch = workspace.scratch.first(pointwise::workspace_len(&map.shape));
+            let (shape, gradient) = (&map.shape, &mut *weight_gradient);
+            match (map.x, map.y_gradient) {
+                (Numbers::F32(x), Numbers::F32(y_gradient)) => {
+                    pointwise_weight_gradient(isa, shape, x, y_gradient, gradient, scratch);
+                }
+                (Numbers::Bf16(x), Numbers::Bf16(y_gradient)) => {
+                    pointwise_weight_gradient_bf16(isa, shape, x, y_gradient, gradient, scratch);
+                }
+                _ => direct_weight_gradient(isa, map, None, gradient, workspace),
+            }
+        }
+        return;
+    }
     for map in maps {
+        direct_weight_gradient(isa, map, scale, weight_gradient, workspace);
+    }
+}
+
+/// [`weight_gradient`] of one map, by the kernel for all of them.
+fn direct_weight_gradient(
+    isa: Isa,
+    map: &WeightGradient<'_>,
+    scale: Option<&[f32]>,
+    weight_gradient: &mut [f32],
+    workspace: &mut Workspace,
+) {
+    {
         let scratch = workspace.scratch.first(conv2d_weight_gradient_workspace_len::<f32>(isa, &map.shape));
         let part = workspace.weights.first(weight_gradient.len());
         match (map.x, map.y_gradient) {

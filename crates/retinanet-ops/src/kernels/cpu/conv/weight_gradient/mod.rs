@@ -7,6 +7,7 @@
 
 mod pack;
 mod plan;
+pub(crate) mod pointwise;
 
 use super::super::element::sealed::Vectors;
 use super::super::tasks::{SharedMut, for_each_task, slots_len, split};
