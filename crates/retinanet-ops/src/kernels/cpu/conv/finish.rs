@@ -127,9 +127,8 @@ where
                 channel += V::LANES;
             }
             while channel < target.channels {
-                if !((*gate.add(channel)).read() > S::Float::ZERO) {
-                    *y.add(channel) = Y::PADDING;
-                }
+                let is_open = (*gate.add(channel)).read() > S::Float::ZERO;
+                *y.add(channel) = if is_open { *y.add(channel) } else { Y::PADDING };
                 channel += 1;
             }
         }
