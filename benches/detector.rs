@@ -40,7 +40,7 @@ fn bench(c: &mut Criterion) {
         let mut step = || -> retinanet::Result<()> {
             let (predictions, engine) = model.predict_for_training(&batch)?;
             let anchors = model.network.anchors(ImageSize::new(width, height), &predictions.grids)?;
-            let targets = Targets::new(&config.matcher, &anchors, &ground_truth)?;
+            let targets = Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
             let losses = loss.forward(&predictions, &targets, &anchors, 0)?;
             // Rate 0: every iteration does the same work on the same weights.
             optimizer.step(&model.parameters, &losses.total.backward()?, 0.0)?;

@@ -3,7 +3,7 @@
 use crate::loss::{BoxLoss, LossConfig};
 use crate::optim::{Decay, OptimizerConfig, Schedule};
 use crate::postprocess::PostProcessing;
-use retinanet_anchors::{AnchorConfig, BoxCoder, Matcher};
+use retinanet_anchors::{AnchorConfig, Atss, BoxCoder, Matcher, Matching};
 use retinanet_backbone::{FpnConfig, ResNetConfig};
 use retinanet_data::{Augmentation, Preprocessing};
 use retinanet_head::HeadConfig;
@@ -22,7 +22,7 @@ pub struct Config {
     /// The boxes that the head starts from.
     pub anchors: AnchorConfig,
     /// Which anchors learn which ground truth.
-    pub matcher: Matcher,
+    pub matcher: Matching,
     /// Boxes to deltas and back.
     pub box_coder: BoxCoder,
     /// What training descends.
@@ -239,10 +239,26 @@ impl Config {
             "within [0, 1]",
             &post.nms_iou_threshold,
         )?;
-        let Matcher { foreground_iou, background_iou, .. } = self.matcher;
-        check((0.0..=1.0).contains(&foreground_iou), "matcher.foreground_iou", "within [0, 1]", &foreground_iou)?;
-        let limit = format!("within [0, matcher.foreground_iou = {foreground_iou}]");
-        check((0.0..=foreground_iou).contains(&background_iou), "matcher.background_iou", &limit, &background_iou)?;
+        match self.matcher {
+            Matching::Iou(Matcher { foreground_iou, background_iou, .. }) => {
+                check(
+                    (0.0..=1.0).contains(&foreground_iou),
+                    "matcher.foreground_iou",
+                    "within [0, 1]",
+                    &foreground_iou,
+                )?;
+                let limit = format!("within [0, matcher.foreground_iou = {foreground_iou}]");
+                check(
+                    (0.0..=foreground_iou).contains(&background_iou),
+                    "matcher.background_iou",
+                    &limit,
+                    &background_iou,
+                )?;
+            }
+            Matching::Atss(Atss { candidates }) => {
+                check((1..=1000).contains(&candidates), "matcher.atss.candidates", "within [1, 1000]", &candidates)?;
+            }
+        }
         let weights_are_positive = self.box_coder.weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
         check(weights_are_positive, "box_coder.weights", "above 0", &format!("{:?}", self.box_coder.weights))?;
         let clamp = self.box_coder.clamp;
@@ -326,6 +342,11 @@ mod tests {
         check_error("train.epochs.more=1", "epochs to be a table");
         check_error("post_processing.score_threshold=1.5", "within [0, 1)");
         check_error("matcher.background_iou=.6", "matcher.background_iou");
+        check_error("matcher.atss.candidates=9", "expected either atss or thresholds, found both");
+        check_error(
+            "matcher={ atss = { candidates = 0 } }",
+            "matcher.atss.candidates: expected within [1, 1000], found 0",
+        );
         check_error("box_coder.clamp=nan", "box_coder.clamp");
         check_error("head.depth=1000000", "head.depth: expected at most 64, found 1000000");
         check_error("backbone.width=4611686018427387904", "backbone.width");

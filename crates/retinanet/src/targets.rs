@@ -3,7 +3,7 @@
 use crate::loss::ForegroundAnchor;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
-use retinanet_anchors::{Assignment, BBox, Matcher, Pyramid};
+use retinanet_anchors::{Assignment, BBox, Matching, Pyramid};
 use retinanet_focal::{BACKGROUND, IGNORE};
 
 /// The objects of one image, in the frame of the batch.
@@ -27,15 +27,23 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Assigns every anchor of every image.
+    /// Assigns every anchor of every image; A consecutive ones, `anchors_per_location`, share a centre.
     ///
     /// # Errors
     /// candle cannot hold the classes.
-    pub fn new(matcher: &Matcher, anchors: &Pyramid<Vec<BBox>>, ground_truth: &[GroundTruth]) -> Result<Self> {
+    pub fn new(
+        matching: &Matching,
+        anchors: &Pyramid<Vec<BBox>>,
+        anchors_per_location: usize,
+        ground_truth: &[GroundTruth],
+    ) -> Result<Self> {
         let joined: Vec<BBox> = anchors.values().concat();
+        let assign = |objects: &GroundTruth| match matching {
+            Matching::Iou(matcher) => matcher.assign(&joined, &objects.boxes),
+            Matching::Atss(atss) => atss.assign(anchors, anchors_per_location, &objects.boxes),
+        };
         // Images are independent of each other, and their order is kept.
-        let assignments: Vec<Vec<Assignment>> =
-            ground_truth.par_iter().map(|objects| matcher.assign(&joined, &objects.boxes)).collect();
+        let assignments: Vec<Vec<Assignment>> = ground_truth.par_iter().map(assign).collect();
 
         let is_foreground = |assignment: &&Assignment| matches!(assignment, Assignment::Foreground { .. });
         let num_foreground = assignments.iter().map(|image| image.iter().filter(is_foreground).count()).collect();
@@ -86,7 +94,7 @@ mod tests {
         )
         .expect("two levels");
         let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![7] }, GroundTruth::default()];
-        let targets = Targets::new(&Matcher::default(), &anchors, &ground_truth)?;
+        let targets = Targets::new(&Matching::default(), &anchors, 1, &ground_truth)?;
         // IoU of the first image's box: 1, 0 | 100 / 144 = .69, 100 / 1600; an image with no boxes is all background.
         assert_eq!(targets.classes.values()[0].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);
         assert_eq!(targets.classes.values()[1].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);

@@ -282,7 +282,8 @@ impl Training {
             classes: image.classes.clone(),
         };
         let ground_truth: Vec<GroundTruth> = batch.images.iter().map(objects).collect();
-        let targets = Targets::new(&self.config.matcher, &anchors, &ground_truth)?;
+        let targets =
+            Targets::new(&self.config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
         if step == 0 {
             // Whoever breaks here is asked again after the step.
             let _ = on_event(Event::FirstBatch { batch, anchors: &anchors, targets: &targets });

@@ -24,7 +24,7 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
         let (predictions, engine) = model.predict_for_training(&images)?;
         clock.lap("forward");
         let anchors = model.network.anchors(padded, &predictions.grids)?;
-        let targets = Targets::new(&config.matcher, &anchors, &ground_truth)?;
+        let targets = Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
         clock.lap("targets");
         let losses = loss.forward(&predictions, &targets, &anchors, 0)?;
         clock.lap("loss");
