@@ -10,6 +10,7 @@ mod convert;
 mod data;
 mod detect;
 mod export;
+mod losses;
 mod models;
 mod quantize;
 mod selection;
@@ -24,6 +25,7 @@ pub(crate) use convert::{ConvertArgs, Form};
 pub(crate) use data::{DataCommand, DataConvertArgs, PreviewArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use export::{ExportArgs, InputArg};
+pub(crate) use losses::LossesArgs;
 pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
+    /// Show which examples a model's class loss comes from, easy or hard
+    Losses(LossesArgs),
     /// Show runs beside each other: what was different, and what came of it
     Compare(CompareArgs),
     /// Show what is in a model, or the presets
@@ -82,6 +86,7 @@ impl Command {
             Self::Detect(args) => Some(&args.engine),
             Self::Train(args) => Some(&args.engine),
             Self::Eval(args) => Some(&args.engine),
+            Self::Losses(args) => Some(&args.engine),
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),

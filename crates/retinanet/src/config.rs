@@ -1,11 +1,13 @@
 //! The typed configuration, and the presets that carry the references' numbers.
 
+use crate::early_stopping::EarlyStopping;
+use crate::ema::EmaConfig;
 use crate::loss::{BoxLoss, LossConfig};
-use crate::optim::{Decay, OptimizerConfig, Schedule};
+use crate::optim::{Decay, OptimizerConfig, RateFactors, Schedule};
 use crate::postprocess::PostProcessing;
 use retinanet_anchors::{AnchorConfig, Atss, BoxCoder, Matcher, Matching};
 use retinanet_backbone::{FpnConfig, ResNetConfig};
-use retinanet_data::{Augmentation, Preprocessing};
+use retinanet_data::{Augmentation, ClassBalance, Preprocessing};
 use retinanet_head::HeadConfig;
 use serde::{Deserialize, Serialize};
 
@@ -49,14 +51,23 @@ pub struct TrainConfig {
     pub reference_batch: usize,
     /// What descends.
     pub optimizer: OptimizerConfig,
+    /// Factors on the learning rate of the backbone, as a whole and by layer.
+    #[serde(default)]
+    pub rates: RateFactors,
     /// The learning rate over the steps.
     pub schedule: Schedule,
     /// The norm that all gradients together are cut to; none to leave them.
     pub clip_norm: Option<f64>,
+    /// The running average of the weights, scored and saved in their place; none for the weights themselves.
+    pub ema: Option<EmaConfig>,
+    /// Whether images of rare classes are seen more often; none for each image once an epoch.
+    pub class_balance: Option<ClassBalance>,
     /// What happens to a picture before it is learned from.
     pub augmentation: Augmentation,
     /// Epochs between two scorings of the validation split; the last epoch is always scored.
     pub validate_every: usize,
+    /// Ends a training that gets no better; none for all epochs.
+    pub early_stopping: Option<EarlyStopping>,
     /// Start of everything that is drawn: weights, order, augmentation.
     pub seed: u64,
 }
@@ -69,11 +80,13 @@ impl TrainConfig {
 }
 
 /// Names of the presets and their complete files.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     ("paper_r50", include_str!("presets/paper_r50.toml")),
     ("paper_r101", include_str!("presets/paper_r101.toml")),
     ("torchvision_r50_v1", include_str!("presets/torchvision_r50_v1.toml")),
     ("torchvision_r50_v2", include_str!("presets/torchvision_r50_v2.toml")),
+    ("detectron2_r50_1x", include_str!("presets/detectron2_r50_1x.toml")),
+    ("detectron2_r50_3x", include_str!("presets/detectron2_r50_3x.toml")),
     ("small_r18", include_str!("presets/small_r18.toml")),
 ];
 
@@ -111,6 +124,16 @@ pub enum ConfigError {
         /// What was given.
         found: String,
     },
+}
+
+impl ConfigError {
+    /// An error about this field unless the condition holds.
+    pub(crate) fn require(holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display) -> Result<(), Self> {
+        if holds {
+            return Ok(());
+        }
+        Err(Self::Value { field: field.to_owned(), expected: expected.to_owned(), found: found.to_string() })
+    }
 }
 
 impl Config {
@@ -171,10 +194,7 @@ impl Config {
     /// # Errors
     /// A value is out of its range; the first is named.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display| {
-            let (field, expected, found) = (field.to_owned(), expected.to_owned(), found.to_string());
-            if holds { Ok(()) } else { Err(ConfigError::Value { field, expected, found }) }
-        };
+        let check = ConfigError::require;
         // Far above any network that has been published, and far below what overflows or takes all memory.
         let Config { backbone, fpn, head, .. } = self;
         for (field, found, limit) in [
@@ -218,9 +238,13 @@ impl Config {
         if let OptimizerConfig::Sgd { momentum, .. } = self.train.optimizer {
             check((0.0..1.0).contains(&momentum), "train.optimizer.sgd.momentum", "within [0, 1)", &momentum)?;
         }
-        let (OptimizerConfig::Sgd { weight_decay, norm_weight_decay, .. }
-        | OptimizerConfig::Adamw { weight_decay, norm_weight_decay }) = self.train.optimizer;
-        for (field, found) in [("weight_decay", weight_decay), ("norm_weight_decay", norm_weight_decay)] {
+        let (OptimizerConfig::Sgd { weight_decay, norm_weight_decay, bias_weight_decay, .. }
+        | OptimizerConfig::Adamw { weight_decay, norm_weight_decay, bias_weight_decay }) = self.train.optimizer;
+        for (field, found) in [
+            ("weight_decay", weight_decay),
+            ("norm_weight_decay", norm_weight_decay),
+            ("bias_weight_decay", bias_weight_decay.unwrap_or(0.0)),
+        ] {
             check((0.0..=1.0).contains(&found), &format!("train.optimizer.{field}"), "within [0, 1]", &found)?;
         }
         if let BoxLoss::SmoothL1 { beta } = self.loss.r#box {
@@ -266,6 +290,10 @@ impl Config {
         let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
         self.preprocessing.validate().map_err(|e| message(&e))?;
         self.train.augmentation.validate().map_err(|e| message(&e))?;
+        self.train.rates.validate()?;
+        self.train.ema.map_or(Ok(()), |ema| ema.validate())?;
+        self.train.early_stopping.map_or(Ok(()), |stopping| stopping.validate())?;
+        self.train.class_balance.map_or(Ok(()), |balance| balance.validate().map_err(|e| message(&e)))?;
         self.loss.class.validate().map_err(|e| message(&e))
     }
 }
@@ -311,6 +339,21 @@ mod tests {
     }
 
     #[test]
+    fn milestones_are_those_of_the_sources() -> Result<(), ConfigError> {
+        // Of epochs, or of steps.
+        for (name, total, expected) in [
+            ("torchvision_r50_v1", 26.0, [16.0, 22.0]),
+            ("torchvision_r50_v2", 26.0, [16.0, 22.0]),
+            ("detectron2_r50_1x", 90_000.0, [60_000.0, 80_000.0]),
+            ("detectron2_r50_3x", 270_000.0, [210_000.0, 250_000.0]),
+        ] {
+            let Decay::Step { milestones, .. } = Config::preset(name)?.train.schedule.decay else { panic!("{name}") };
+            assert_eq!(milestones.iter().map(|share| share * total).collect::<Vec<_>>(), expected, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn assignments_are_merged_before_reading() -> Result<(), ConfigError> {
         let text = Config::preset_text("paper_r50")?;
         let set =
@@ -322,7 +365,40 @@ mod tests {
             retinanet_backbone::ResNetDepth::R34
         );
         let adamw = set(&["train.optimizer={ adamw = { weight_decay = 0.05, norm_weight_decay = 0.0 } }"])?;
-        assert_eq!(adamw.train.optimizer, OptimizerConfig::Adamw { weight_decay: 0.05, norm_weight_decay: 0.0 });
+        let (weight_decay, norm_weight_decay, bias_weight_decay) = (0.05, 0.0, None);
+        assert_eq!(
+            adamw.train.optimizer,
+            OptimizerConfig::Adamw { weight_decay, norm_weight_decay, bias_weight_decay }
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn every_option_of_a_recipe_can_be_set_and_comes_back_from_its_file() -> Result<(), ConfigError> {
+        let text = Config::preset_text("small_r18")?;
+        for assignment in [
+            "train.rates.backbone=0.1",
+            "train.rates.layer_decay=.75",
+            "train.ema={}",
+            "train.ema.decay=.99",
+            "train.ema.warmup=0",
+            "train.early_stopping={}",
+            "train.early_stopping.patience=3",
+            "train.early_stopping.min_delta=.001",
+            "train.class_balance.threshold=.1",
+            "train.optimizer.sgd.bias_weight_decay=1e-4",
+            "matcher={ atss = {} }",
+            "loss.box=diou",
+            "loss.box=ciou",
+            "loss.class=focal_star",
+            "loss.class=ohem",
+            "loss.class.focal.alpha=[.25, 0.5]",
+            "backbone.frozen_stages=2",
+        ] {
+            let config = Config::parse(text, &[assignment.to_owned()])?;
+            assert_ne!(config, Config::preset("small_r18")?, "{assignment}");
+            assert_eq!(Config::parse(&config.to_toml()?, &[])?, config, "{assignment}");
+        }
         Ok(())
     }
 
@@ -342,6 +418,18 @@ mod tests {
         check_error("train.epochs.more=1", "epochs to be a table");
         check_error("post_processing.score_threshold=1.5", "within [0, 1)");
         check_error("matcher.background_iou=.6", "matcher.background_iou");
+        check_error("train.rates.backbone=2", "train.rates.backbone: expected within [0, 1], found 2");
+        check_error("train.rates.layer_decay=0", "train.rates.layer_decay: expected above 0, at most 1, found 0");
+        check_error("train.ema.decay=1", "train.ema.decay: expected within [0, 1), found 1");
+        check_error("train.early_stopping.patience=0", "train.early_stopping.patience: expected at least 1, found 0");
+        check_error("train.early_stopping.min_delta=-1", "train.early_stopping.min_delta: expected within [0, 1]");
+        check_error("train.class_balance.threshold=0", "class_balance.threshold: expected a number above 0, at most 1");
+        check_error("train.class_balance={}", "threshold");
+        check_error(
+            "train.optimizer.sgd.bias_weight_decay=2",
+            "train.optimizer.bias_weight_decay: expected within [0, 1]",
+        );
+        check_error("loss.class.focal_star.gamma=4", "class loss: expected one, found focal");
         check_error("matcher.atss.candidates=9", "expected either atss or thresholds, found both");
         check_error(
             "matcher={ atss = { candidates = 0 } }",

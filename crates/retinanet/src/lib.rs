@@ -21,12 +21,15 @@
 
 mod config;
 mod detector;
+mod early_stopping;
+mod ema;
 mod error;
 mod evaluate;
 mod export;
 mod import;
 mod initialize;
 mod loss;
+mod loss_distribution;
 mod model;
 mod optim;
 mod plan;
@@ -40,13 +43,16 @@ pub mod weights;
 
 pub use config::{Config, ConfigError, TrainConfig};
 pub use detector::Detector;
+pub use early_stopping::{EarlyStopping, Progress};
+pub use ema::{AveragedWeights, EmaConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use export::{OnnxFile, OnnxInput, OnnxOptions, OnnxValue, TorchvisionModel, to_torchvision};
 pub use import::{Origin, Toolkit};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
+pub use loss_distribution::{Examples, LossDistribution};
 pub use model::{Features, Model, Network, Predictions};
-pub use optim::{Decay, Optimizer, OptimizerConfig, Schedule, Warmup, clip_gradients, gradient_norm};
+pub use optim::{Decay, Optimizer, OptimizerConfig, RateFactors, Schedule, Warmup, clip_gradients, gradient_norm};
 pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Borders, Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};

@@ -42,8 +42,9 @@ const STEM: &str = "backbone.body.conv1.weight";
 /// Makes the model that a training starts from.
 ///
 /// # Errors
-/// A file cannot be read, or lacks a tensor that it is asked for, or has it in another shape: all are named.
+/// A per-class alpha is not of these classes; a file cannot be read, or lacks a tensor that it is asked for, or has it in another shape: all are named.
 pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Result<Start> {
+    config.loss.class.validate_for(classes.len())?;
     match weights {
         InitialWeights::New => {
             let notes = vec![format!("weights: new, seed {}", config.train.seed)];

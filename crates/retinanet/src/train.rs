@@ -180,6 +180,7 @@ impl Training {
             shuffle: true,
             seed: train.seed,
             workers: self.workers,
+            class_balance: train.class_balance,
             ..LoaderConfig::default()
         };
         let loader =
@@ -188,7 +189,7 @@ impl Training {
         let total_steps = steps_per_epoch * train.epochs;
         let base_rate = train.scaled_learning_rate();
         let detector = Detector::new(self.config.clone(), classes, model);
-        let mut optimizer = Optimizer::new(train.optimizer, &detector.model.network.parameters());
+        let mut optimizer = Optimizer::with_rates(train.optimizer, &train.rates, &detector.model.network.parameters());
         let mut loss = DetectionLoss::new(self.config.loss.clone(), self.config.box_coder);
         let mut failures = 0;
         let mut best: Option<(f64, usize)> = None;

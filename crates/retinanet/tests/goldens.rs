@@ -73,7 +73,7 @@ const CASES: [Case; 3] = [
         class_gain: 0.7,
         num_classes: 91,
         preset: "torchvision_r50_v2",
-        assignments: &["preprocessing.min_size=320", "preprocessing.max_size=512"],
+        assignments: &["backbone.frozen_stages=0", "preprocessing.min_size=320", "preprocessing.max_size=512"],
         f32_gradients: 1e-2,
     },
 ];

@@ -2,8 +2,10 @@
 
 mod clip;
 mod optimizer;
+mod rates;
 mod schedule;
 
 pub use clip::{clip_gradients, gradient_norm};
 pub use optimizer::{Optimizer, OptimizerConfig};
+pub use rates::RateFactors;
 pub use schedule::{Decay, Schedule, Warmup};
