@@ -33,7 +33,7 @@ pub(crate) fn run(
     let validation_images = training.validation.as_ref().map(|dataset| dataset.len());
     let mut progress = TrainingProgress::new(Mode::of_stderr(args.progress), config, validation_images);
     let outcome = training.run(model, &mut |event| {
-        if let Event::Start { steps_per_epoch, learning_rate } = event {
+        if let Event::Start { steps_per_epoch, learning_rate, .. } = event {
             progress.say(&first_line(training.train.len(), config, steps_per_epoch, learning_rate));
         }
         progress.observe(&event);

@@ -4,6 +4,6 @@ mod clip;
 mod optimizer;
 mod schedule;
 
-pub use clip::{clip_gradients, gradient_norm};
+pub use clip::{clip_gradients, gradient_norm, gradient_norms};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use schedule::{Decay, Schedule, Warmup};
