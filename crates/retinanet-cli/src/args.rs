@@ -31,7 +31,7 @@ pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use retinanet::{Detector, InferenceOptions, Precision};
+use retinanet::{CheckpointInterval, Detector, InferenceOptions, Precision};
 use std::path::PathBuf;
 
 /// RetinaNet: train a detector on your images, run it, score it.
@@ -154,6 +154,16 @@ pub(crate) struct RunArgs {
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) progress: ProgressArg,
+    /// Time or steps between two checkpoints, as 10m, 90s or 500; there is one after each epoch in any case
+    #[arg(long, value_name = "TIME|STEPS", default_value = "10m", value_parser = parse_interval)]
+    pub(crate) checkpoint_every: CheckpointInterval,
+}
+
+/// `10m`, `90s`, or a plain number of steps.
+fn parse_interval(text: &str) -> Result<CheckpointInterval, String> {
+    let steps = text.parse().ok().filter(|&steps| steps > 0).map(CheckpointInterval::Steps);
+    let time = || humantime::parse_duration(text).ok().filter(|time| !time.is_zero()).map(CheckpointInterval::Time);
+    steps.or_else(time).ok_or_else(|| format!("expected a time as 10m or 90s, or a number of steps, found {text:?}"))
 }
 
 /// What every command that detects takes.

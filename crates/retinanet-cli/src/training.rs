@@ -33,7 +33,7 @@ pub(crate) fn run(
     let validation_images = training.validation.as_ref().map(|dataset| dataset.len());
     let mut progress = TrainingProgress::new(Mode::of_stderr(args.progress), config, validation_images);
     let outcome = training.run(model, &mut |event| {
-        if let Event::Start { steps_per_epoch, learning_rate } = event {
+        if let Event::Start { steps_per_epoch, learning_rate, .. } = event {
             progress.say(&first_line(training.train.len(), config, steps_per_epoch, learning_rate));
         }
         progress.observe(&event);
@@ -47,7 +47,14 @@ pub(crate) fn run(
     match &outcome {
         Err(_) => eprintln!("what was done by then: {}", recorder.folder().report().display()),
         Ok(outcome) if outcome.interrupted => eprintln!("interrupted: the weights so far are saved"),
-        Ok(_) => {}
+        Ok(outcome) => {
+            if let Some(epochs) = outcome.stopped_early {
+                eprintln!(
+                    "ended after epoch {epochs} of {}: the AP got no better (train.early_stopping)",
+                    config.epochs
+                );
+            }
+        }
     }
     Ok(outcome?)
 }

@@ -195,6 +195,13 @@ impl Epoch {
         self.statistics.waited
     }
 
+    /// Batches of the epoch that are done, those that had no sample left among them: where
+    /// [`epoch_from`](Loader::epoch_from) goes on.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.shared.lock().next_to_give
+    }
+
     /// Failures that no batch took along: those of the last batches, where none of their samples could be had.
     #[must_use]
     pub fn take_failures(&mut self) -> Vec<SampleError> {
@@ -214,7 +221,7 @@ impl Iterator for Epoch {
             let made = made.unwrap_or_else(|panic| resume_unwind(panic));
             let told = &mut self.told;
             self.failures.extend(made.failures.into_iter().filter(|failure| told.insert(failure.index)));
-            self.statistics.add(&made.statistics);
+            self.statistics.take(&made.statistics);
             if let Some(batch) = made.batch {
                 let failures = self.take_failures();
                 break Some(LoadedBatch { batch, failures });

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::import::{self, Origin, Toolkit};
 use crate::model::{Model, Predictions};
 use crate::quantization;
+use crate::train::TRAINING_FORMAT;
 use crate::weights::{self, WeightFile};
 use candle_core::{DType, Device, Tensor};
 use retinanet_anchors::{Detection, ImageSize};
@@ -32,6 +33,7 @@ pub struct Detector {
 }
 
 /// Entries of a checkpoint's metadata.
+pub(crate) const FORMAT: &str = "format";
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
 const QUANTIZATION: &str = "quantization";
@@ -71,6 +73,10 @@ impl Detector {
 
     fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {
         let metadata = |key: &'static str, message: String| Error::Metadata { path: path.to_owned(), key, message };
+        if file.metadata.get(FORMAT).is_some_and(|format| format == TRAINING_FORMAT) {
+            let what = "expected a model, found the state of a training; its model is last.safetensors";
+            return Err(metadata(FORMAT, what.to_owned()));
+        }
         let text = file.metadata.get(CONFIG).map(String::as_str).unwrap_or_default();
         let config = Config::parse(text, &[]).map_err(|e| metadata(CONFIG, e.to_string()))?;
         let classes = file
@@ -112,7 +118,7 @@ impl Detector {
     pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let classes = serde_json::to_string(&self.classes).expect("numbers and strings have a form in JSON");
         let mut metadata = BTreeMap::from([
-            ("format".to_owned(), "retinanet".to_owned()),
+            (FORMAT.to_owned(), "retinanet".to_owned()),
             (CONFIG.to_owned(), self.config.to_toml()?),
             (CLASSES.to_owned(), classes),
         ]);

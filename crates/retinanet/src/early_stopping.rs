@@ -40,18 +40,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Takes in a score; whether it is time to end.
-    ///
-    /// One that is not defined, as there is nothing to find, is negative and counts for nothing.
-    pub fn has_ended(&mut self, config: &EarlyStopping, ap: f64) -> bool {
+    /// Takes a score along. One that is not defined, as there is nothing to find, is negative and counts for nothing.
+    pub fn take(&mut self, config: &EarlyStopping, ap: f64) {
         if ap < 0.0 {
-            return false;
+            return;
         }
         if self.best.is_none_or(|best| ap > best + config.min_delta) {
             *self = Self { best: Some(ap), waited: 0 };
         } else {
             self.waited += 1;
         }
+    }
+
+    /// Whether it is time to end.
+    #[must_use]
+    pub fn has_ended(&self, config: &EarlyStopping) -> bool {
         self.waited >= config.patience
     }
 }
@@ -64,7 +67,10 @@ mod tests {
     #[track_caller]
     fn check(patience: usize, min_delta: f64, scores: &[f64], expected: Option<usize>) {
         let (config, mut progress) = (EarlyStopping { patience, min_delta }, Progress::default());
-        let found = scores.iter().position(|&ap| progress.has_ended(&config, ap));
+        let found = scores.iter().position(|&ap| {
+            progress.take(&config, ap);
+            progress.has_ended(&config)
+        });
         assert_eq!(found, expected, "{config:?} on {scores:?}");
     }
 

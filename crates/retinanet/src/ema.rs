@@ -1,11 +1,12 @@
 //! The running average of the weights: often a better detector than the last ones, as it does not shake with single steps.
 
 use crate::config::ConfigError;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use crate::train::NamedState;
+use crate::weights;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, bail};
 use rayon::prelude::*;
 use retinanet_ops::network::Parameters;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// How the weights are averaged: after each step, average = d average + (1 - d) weights.
 ///
@@ -42,6 +43,10 @@ impl EmaConfig {
         self.decay.min(updates as f64 / (updates as f64 + self.warmup as f64))
     }
 }
+
+/// Entries of a checkpoint: the number of steps, and before the names of parameters.
+const UPDATES: &str = "average.updates";
+const AVERAGE: &str = "average.weights.";
 
 /// The average of a model's parameters over the steps of a training.
 #[derive(Clone, Debug)]
@@ -81,28 +86,27 @@ impl AveragedWeights {
         &self.parameters
     }
 
-    /// Steps that were taken in: with [`tensors`](Self::tensors), all that a training needs to go on.
-    pub fn updates(&self) -> u64 {
-        self.updates
+    /// Puts in what the next update depends on.
+    pub(crate) fn keep(&self, state: &mut NamedState) {
+        state.put_number(UPDATES, self.updates as f64);
+        let tensors = self.parameters.iter().map(|(name, average)| (name.to_owned(), average.as_detached_tensor()));
+        state.put_tensors(AVERAGE, tensors.collect());
     }
 
-    /// The average by name.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        self.parameters.iter().map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor())).collect()
-    }
-
-    /// Puts an average back, in place.
+    /// Takes out what [`keep`](Self::keep) put in.
     ///
     /// # Errors
-    /// A tensor is missing or of another shape.
-    pub fn restore(&mut self, updates: u64, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    /// It is not there, or of other parameters.
+    pub(crate) fn restore(&mut self, state: &mut NamedState) -> crate::Result<()> {
+        self.updates = state.take_number(UPDATES)? as u64;
+        let tensors = state.take_tensors(AVERAGE);
+        let expected = self.parameters.iter().map(|(name, average)| (name.to_owned(), average.dims().to_vec()));
+        weights::check(&expected.collect(), &tensors)?;
         for (name, average) in self.parameters.iter() {
-            match tensors.get(name) {
-                Some(tensor) => average.set(tensor)?,
-                None => bail!("average of the weights: expected a tensor named {name}, found none"),
+            if let Some(tensor) = tensors.get(name) {
+                average.set(tensor)?;
             }
         }
-        self.updates = updates;
         Ok(())
     }
 }
@@ -150,7 +154,7 @@ impl InplaceOp2 for MoveTowards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     fn parameters(values: [f32; 2]) -> Result<Parameters> {
         Parameters::new([("w".to_owned(), Tensor::new(&values, &Device::Cpu)?)])
@@ -185,22 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_average_goes_on_as_the_other() -> Result<()> {
+    fn a_restored_average_goes_on_as_the_other() -> crate::Result<()> {
         let config = EmaConfig::default();
         let mut average = AveragedWeights::new(config, &parameters([1.0, 2.0])?)?;
         average.update(&parameters([4.0, 5.0])?)?;
         average.update(&parameters([0.5, -1.0])?)?;
-        let kept: BTreeMap<_, _> =
-            average.tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect::<Result<_>>()?;
+        let mut kept = NamedState::default();
+        average.keep(&mut kept);
         let mut other = AveragedWeights::new(config, &parameters([0.0, 0.0])?)?;
-        other.restore(average.updates(), &kept)?;
+        other.restore(&mut kept)?;
+        let values = |average: &AveragedWeights| average.parameters().detached("w")?.to_vec1::<f32>();
         for average in [&mut average, &mut other] {
             average.update(&parameters([7.0, 7.5])?)?;
         }
-        let values = |average: &AveragedWeights| average.parameters().detached("w")?.to_vec1::<f32>();
         assert_eq!(values(&average)?, values(&other)?);
-        let message = other.restore(0, &BTreeMap::new()).expect_err("no tensors").to_string();
-        assert!(message.contains("named w"), "{message}");
+        assert!(other.restore(&mut NamedState::default()).is_err());
         Ok(())
     }
 }

@@ -52,7 +52,9 @@ pub use import::{Origin, Toolkit};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
 pub use loss_distribution::{Examples, LossDistribution};
 pub use model::{Features, Model, Network, Predictions};
-pub use optim::{Decay, Optimizer, OptimizerConfig, RateFactors, Schedule, Warmup, clip_gradients, gradient_norm};
+pub use optim::{
+    Decay, Optimizer, OptimizerConfig, RateFactors, Schedule, Warmup, clip_gradients, gradient_norm, gradient_norms,
+};
 pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Borders, Candidate, PostProcessing};
 pub use quantization::{Clipping, Pass, QuantizeOptions, Quantized, QuantizedLayerReport, quantize};
@@ -64,4 +66,7 @@ pub use retinanet_ops::network::plan::Output;
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
-pub use train::{EpochSummary, Event, Outcome, Step, Training};
+pub use train::{
+    Checkpoint, CheckpointError, CheckpointInterval, EpochSummary, Event, NotFinite, Outcome, Step, Training,
+    TrainingState,
+};

@@ -2,7 +2,9 @@
 
 mod squares;
 
-use retinanet::{Config, Detector, InferenceOptions, InitialWeights, Outcome, Training, evaluate, start};
+use retinanet::{
+    CheckpointInterval, Config, Detector, InferenceOptions, InitialWeights, Outcome, Training, evaluate, start,
+};
 use retinanet_data::Dataset;
 use squares::{Squares, tiny};
 use std::collections::BTreeMap;
@@ -21,7 +23,8 @@ fn train(config: &Config, folder: &Path) -> Result<Outcome> {
     let train = Arc::new(two_images());
     let model = start(config, train.classes(), &InitialWeights::New)?.model;
     let output = folder.to_owned();
-    let training = Training { config: config.clone(), train, validation: None, output, workers: 1 };
+    let checkpoint_every = CheckpointInterval::Epoch;
+    let training = Training { config: config.clone(), train, validation: None, output, workers: 1, checkpoint_every };
     Ok(training.run(model, &mut |_| ControlFlow::Continue(()))?)
 }
 

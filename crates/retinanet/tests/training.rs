@@ -2,7 +2,9 @@
 
 mod squares;
 
-use retinanet::{Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start};
+use retinanet::{
+    CheckpointInterval, Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start,
+};
 use retinanet_annotations::{AnnotationSet, Class};
 use retinanet_data::{Dataset, Sample, SampleError};
 use squares::{Squares, tiny};
@@ -10,7 +12,14 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 fn training(config: Config, train: Squares, output: &std::path::Path) -> Training {
-    Training { config, train: Arc::new(train), validation: None, output: output.to_owned(), workers: 1 }
+    Training {
+        config,
+        train: Arc::new(train),
+        validation: None,
+        output: output.to_owned(),
+        workers: 1,
+        checkpoint_every: CheckpointInterval::Epoch,
+    }
 }
 
 #[test]
@@ -89,7 +98,14 @@ fn each_epoch_has_an_order_of_its_own_that_the_seed_decides() -> Result<(), Box<
         let watched = Arc::new(Watched { squares: Squares::new(&[&[] as &[_]; 8]), order: Mutex::default() });
         let model = start(&config, watched.classes(), &InitialWeights::New)?.model;
         let train: Arc<dyn Dataset> = watched.clone();
-        let training = Training { config, train, validation: None, output: folder.path().to_owned(), workers: 1 };
+        let training = Training {
+            config,
+            train,
+            validation: None,
+            output: folder.path().to_owned(),
+            workers: 1,
+            checkpoint_every: CheckpointInterval::Epoch,
+        };
         training.run(model, &mut |_| ControlFlow::Continue(()))?;
         Ok(std::mem::take(&mut *watched.order.lock().expect("no thread panics")))
     };

@@ -68,8 +68,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         validation: drawn(test_seed),
         notes: start.notes,
     };
-    let validation = Some(Arc::clone(&test));
-    let training = Training { config, train, validation, output: args.output.clone(), workers: 1 };
+    let (validation, checkpoint_every) = (Some(Arc::clone(&test)), run_args.checkpoint_every);
+    let training = Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every };
     let outcome = training::run(&training, start.model, &interrupt, &run_args, description)?;
     if outcome.interrupted {
         return Ok(Status::DoneWithFailures);

@@ -36,7 +36,9 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<Status> {
         validation: source(&args.data.paths, args.val_split.as_deref().unwrap_or_default()),
         notes: start.notes,
     };
-    let training = Training { config, train, validation, output: args.output.clone(), workers: WORKERS };
+    let checkpoint_every = args.run.checkpoint_every;
+    let training =
+        Training { config, train, validation, output: args.output.clone(), workers: WORKERS, checkpoint_every };
     let outcome = training::run(&training, start.model, &interrupt, &args.run, description)?;
 
     crate::out!("{}\n", summary::summary(&Run::read(&args.output)?))?;

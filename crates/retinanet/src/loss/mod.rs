@@ -6,6 +6,7 @@ mod dual;
 pub use boxes::{BoxLoss, ForegroundAnchor};
 
 use crate::error::Result;
+use crate::train::NamedState;
 use crate::{Predictions, Targets};
 use candle_core::{DType, Tensor};
 use retinanet_anchors::{BBox, BoxCoder, Pyramid};
@@ -63,11 +64,28 @@ pub struct DetectionLoss {
     average: f64,
 }
 
+/// Entry of a checkpoint.
+const AVERAGE: &str = "loss.average";
+
 impl DetectionLoss {
     /// A loss at the start of a training.
     pub fn new(config: LossConfig, coder: BoxCoder) -> Self {
         let average = if let Normalizer::MovingAverage { start, .. } = config.normalizer { start } else { 0.0 };
         Self { config, coder, average }
+    }
+
+    /// Puts in what the next step depends on.
+    pub(crate) fn keep(&self, state: &mut NamedState) {
+        state.put_number(AVERAGE, self.average);
+    }
+
+    /// Takes out what [`keep`](Self::keep) put in.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(crate) fn restore(&mut self, state: &mut NamedState) -> Result<()> {
+        self.average = state.take_number(AVERAGE)?;
+        Ok(())
     }
 
     /// Losses of a batch. `step` seeds the class losses that draw anchors; hard examples are suppressed by the IoU of `anchors`.

@@ -1,6 +1,6 @@
 //! The norm of all gradients, and its limit.
 
-use candle_core::{Result, backprop::GradStore};
+use candle_core::{Result, Tensor, backprop::GradStore};
 use retinanet_ops::network::Parameters;
 
 /// Euclidean norm over the gradients of all parameters, summed in f64.
@@ -10,10 +10,23 @@ use retinanet_ops::network::Parameters;
 pub fn gradient_norm(parameters: &Parameters, gradients: &GradStore) -> Result<f64> {
     let mut sum = 0.0;
     for gradient in parameters.iter().filter_map(|(_, variable)| gradients.get(variable)) {
-        let squares = gradient.flatten_all()?.to_vec1::<f32>()?;
-        sum += squares.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        sum += sum_of_squares(gradient)?;
     }
     Ok(sum.sqrt())
+}
+
+fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+    let values = gradient.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
+}
+
+/// Euclidean norm of each parameter's gradient, by name; parameters without a gradient are left out.
+///
+/// # Errors
+/// A gradient is not f32.
+pub fn gradient_norms(parameters: &Parameters, gradients: &GradStore) -> Result<Vec<(String, f64)>> {
+    let squared = parameters.iter().filter_map(|(name, variable)| Some((name, gradients.get(variable)?)));
+    squared.map(|(name, gradient)| Ok((name.to_owned(), sum_of_squares(gradient)?.sqrt()))).collect()
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as torch's `clip_grad_norm_`; returns the norm before.
@@ -37,7 +50,7 @@ pub fn clip_gradients(parameters: &Parameters, gradients: &mut GradStore, max_no
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
     #[test]
     fn the_norm_of_all_gradients_is_cut() -> Result<()> {
@@ -53,6 +66,11 @@ mod tests {
         assert!((gradient_norm(&parameters, &gradients)? - 5.0).abs() < 1e-6);
         clip_gradients(&parameters, &mut gradients, 1.0)?;
         assert!((gradient_norm(&parameters, &gradients)? - 1.0).abs() < 1e-6);
+        let norms = gradient_norms(&parameters, &gradients)?;
+        let expected = [("a", 18f64.sqrt() / 5.0), ("b", 7f64.sqrt() / 5.0)];
+        for ((name, norm), (expected_name, expected_norm)) in norms.iter().zip(expected) {
+            assert!(name == expected_name && (norm - expected_norm).abs() < 1e-6, "{name} {norm}");
+        }
         Ok(())
     }
 }

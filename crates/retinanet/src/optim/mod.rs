@@ -5,7 +5,7 @@ mod optimizer;
 mod rates;
 mod schedule;
 
-pub use clip::{clip_gradients, gradient_norm};
+pub use clip::{clip_gradients, gradient_norm, gradient_norms};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use rates::RateFactors;
 pub use schedule::{Decay, Schedule, Warmup};

@@ -1,6 +1,7 @@
 //! SGD with momentum and AdamW, each step fused into one pass over a parameter.
 
 use super::RateFactors;
+use crate::train::NamedState;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, backprop::GradStore, bail};
 use rayon::prelude::*;
 use retinanet_ops::network::{ParameterKind, ParameterSpec, Parameters};
@@ -55,6 +56,11 @@ pub struct Optimizer {
     slots: BTreeMap<String, Slot>,
 }
 
+/// Entries of a checkpoint: the number of steps, and before the names of parameters.
+const STEPS: &str = "optimizer.steps";
+const FIRST: &str = "optimizer.first.";
+const SECOND: &str = "optimizer.second.";
+
 #[derive(Debug)]
 struct Slot {
     weight_decay: f64,
@@ -84,6 +90,36 @@ impl Optimizer {
         };
         let with_factor = specs.iter().zip(rates.of(specs));
         Self { config, steps: 0, slots: with_factor.filter(|(spec, _)| spec.trainable).map(slot).collect() }
+    }
+
+    /// Puts in what the next step depends on.
+    ///
+    /// # Errors
+    /// candle cannot hold a list.
+    pub(crate) fn keep(&self, state: &mut NamedState) -> Result<()> {
+        state.put_number(STEPS, f64::from(self.steps));
+        for (name, slot) in &self.slots {
+            state.put_values(format!("{FIRST}{name}"), &slot.first)?;
+            if !slot.second.is_empty() {
+                state.put_values(format!("{SECOND}{name}"), &slot.second)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what [`keep`](Self::keep) put in.
+    ///
+    /// # Errors
+    /// It is not there, or of other parameters.
+    pub(crate) fn restore(&mut self, state: &mut NamedState) -> crate::Result<()> {
+        self.steps = state.take_number(STEPS)? as i32;
+        for (name, slot) in &mut self.slots {
+            slot.first = state.take_values(&format!("{FIRST}{name}"), slot.first.len())?;
+            if !slot.second.is_empty() {
+                slot.second = state.take_values(&format!("{SECOND}{name}"), slot.second.len())?;
+            }
+        }
+        Ok(())
     }
 
     /// One step along the gradients. A parameter without a gradient stays as it is.

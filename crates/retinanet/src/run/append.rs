@@ -1,6 +1,6 @@
 //! A file that grows by whole pieces.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -15,6 +15,19 @@ impl AppendedFile {
     /// An empty file in the place of any other.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::create(path)?, length: 0 })
+    }
+
+    /// The file at this path cut to its first `length` bytes; an empty one where there is none.
+    pub(super) fn resume(path: &Path, length: u64) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Self { file, length })
+    }
+
+    /// Waits until all pieces are on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Adds a piece at the end, in one go.
@@ -49,6 +62,18 @@ mod tests {
         file.file.write_all(b"tw")?;
         file.take_back();
         file.append(b"three")?;
+        assert_eq!(std::fs::read(&path)?, b"one three");
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_grows_on_from_a_length() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("pieces");
+        AppendedFile::resume(&path, 0)?.append(b"one two")?;
+        let mut file = AppendedFile::resume(&path, 4)?;
+        file.append(b"three")?;
+        file.sync()?;
         assert_eq!(std::fs::read(&path)?, b"one three");
         Ok(())
     }

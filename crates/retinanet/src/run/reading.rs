@@ -70,9 +70,11 @@ impl Run {
         }
     }
 
-    /// Time from its beginning to what was written last.
+    /// Time from its beginning to what was written last, without the pauses before it was resumed.
     pub fn duration(&self) -> Option<Duration> {
-        self.record.as_ref().map(|record| record.updated.since(record.started))
+        let record = self.record.as_ref()?;
+        let pauses = record.resumptions.iter().map(|resumption| resumption.resumed.since(resumption.stopped));
+        Some(record.updated.since(record.started).saturating_sub(pauses.sum()))
     }
 
     /// What is to be known of how far it went.
