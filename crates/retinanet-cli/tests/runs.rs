@@ -91,6 +91,25 @@ fn a_run_is_shown_in_plain_lines_and_kept_from_slips() {
 }
 
 #[test]
+fn a_run_that_ends_early_and_a_model_of_averages_say_so() {
+    let workshop = Workshop::new();
+    let recipe =
+        ["train.ema={}", "train.early_stopping.patience=1", "train.validate_every=1", "train.learning_rate=1e-9"];
+    let recipe = recipe.iter().flat_map(|assignment| ["--set", assignment]);
+    let more: Vec<&str> = recipe.chain(["--epochs", "5", "--val-split", "train"]).collect();
+    let output = workshop.train("early", &more, 0, "ended after epoch 2 of 5");
+    assert!(text(&output.stdout).contains("2 epochs"), "{}", text(&output.stdout));
+    let info = check(&["info", path(&workshop.run("early").join("best.safetensors"))], 0, "");
+    assert!(text(&info.stdout).contains("running average of the training's (train.ema)"), "{}", text(&info.stdout));
+    workshop.train(
+        "early",
+        &[&more[..8], &["--overwrite"]].concat(),
+        2,
+        "train.early_stopping: expected a validation split",
+    );
+}
+
+#[test]
 fn a_run_that_fails_says_why_in_its_folder() {
     let workshop = Workshop::new();
     let hopeless = ["--epochs", "5", "--set", "train.learning_rate=1e30", "--set", "train.schedule.warmup.steps=0"];
