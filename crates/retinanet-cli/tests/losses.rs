@@ -1,21 +1,21 @@
 //! `retinanet losses` as scripts see it.
 
 mod flawed;
-#[path = "run/model.rs"]
-mod model;
 mod run;
 mod window;
 
-use flawed::write_data;
-use model::write_model;
+use flawed::{SMALL, write_data};
 use run::{check, path};
 
 #[test]
 fn losses_are_printed_and_drawn() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (model, picture) = (folder.path().join("model.safetensors"), folder.path().join("losses.png"));
-    write_model(&model);
+    let (run, picture) = (folder.path().join("run"), folder.path().join("losses.png"));
     write_data(folder.path());
+    let train = ["train", "--data", path(folder.path()), "--output", path(&run), "--epochs", "1", "--threads", "2"];
+    let small = SMALL.iter().flat_map(|assignment| ["--set", *assignment]);
+    check(&train.into_iter().chain(small).collect::<Vec<_>>(), 1, "broken.bmp");
+    let model = run.join("last.safetensors");
     let args = ["losses", "--model", path(&model), "--data", path(folder.path()), "--split", "train", "--threads", "2"];
 
     let output = check(&[&args[..], &["--json", "--output", path(&picture)]].concat(), 1, "broken.bmp");

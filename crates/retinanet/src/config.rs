@@ -298,16 +298,29 @@ impl Config {
     }
 }
 
+/// The text with a zero before each number that begins with its point, as people type them; TOML wants one. Quoted text stays.
+fn with_zeros(text: &str) -> String {
+    let mut written = String::with_capacity(text.len() + 8);
+    let (mut last, mut is_quoted) = (' ', false);
+    for (idx, letter) in text.char_indices() {
+        is_quoted ^= letter == '"';
+        let begins = letter == '.' && !is_quoted && !last.is_alphanumeric() && !"_.\"".contains(last);
+        if begins && text[idx + 1..].starts_with(|next: char| next.is_ascii_digit()) {
+            written.push('0');
+        }
+        written.push(letter);
+        last = letter;
+    }
+    written
+}
+
 /// Sets one `a.b.c=value` in the table.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
     let error = |expected: String| ConfigError::Assignment { assignment: assignment.to_owned(), expected };
     let (path, value) = assignment.split_once('=').ok_or_else(|| error("key=value".to_owned()))?;
     let value = value.trim();
-    let parsed: Option<toml::Value> =
-        toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
-    // A number may start with its point, as people type it.
-    let parsed = parsed.or_else(|| value.parse::<f64>().ok().map(toml::Value::Float));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let parse = |value: &str| toml::from_str::<toml::Table>(&format!("value = {value}")).ok()?.remove("value");
+    let value = parse(value).or_else(|| parse(&with_zeros(value))).unwrap_or_else(|| value.into());
 
     let keys: Vec<&str> = path.trim().split('.').collect();
     let (last, parents) = keys.split_last().ok_or_else(|| error("key=value".to_owned()))?;
@@ -360,6 +373,9 @@ mod tests {
             |assignments: &[&str]| Config::parse(text, &assignments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
         assert_eq!(set(&["train.learning_rate=1", "train.seed=7"])?.train.learning_rate, 1.0);
         assert_eq!(set(&["loss.box_weight=.5"])?.loss.box_weight, 0.5);
+        let listed = set(&["preprocessing.mean=[.5,-.25, +.125]", "train.schedule.warmup={ steps = 3, factor=.1 }"])?;
+        assert_eq!((listed.preprocessing.mean, listed.train.schedule.warmup.factor), ([0.5, -0.25, 0.125], 0.1));
+        assert_eq!(with_zeros("a = \".5\", b.5 = [1.5, .5], ..5"), "a = \".5\", b.5 = [1.5, 0.5], ..5");
         assert_eq!(
             set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth,
             retinanet_backbone::ResNetDepth::R34

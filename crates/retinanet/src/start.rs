@@ -42,9 +42,20 @@ const STEM: &str = "backbone.body.conv1.weight";
 /// Makes the model that a training starts from.
 ///
 /// # Errors
-/// A per-class alpha is not of these classes; a file cannot be read, or lacks a tensor that it is asked for, or has it in another shape: all are named.
+/// A per-class alpha is not of these classes; or a file cannot be read, or lacks a tensor that it is asked for, or has it in
+/// another shape: all are named.
 pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Result<Start> {
     config.loss.class.validate_for(classes.len())?;
+    let mut start = with_weights(config, classes, weights)?;
+    if config.train.ema.is_some() {
+        start
+            .notes
+            .push("weights: the running average over the steps is what is scored and saved (train.ema)".to_owned());
+    }
+    Ok(start)
+}
+
+fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) -> Result<Start> {
     match weights {
         InitialWeights::New => {
             let notes = vec![format!("weights: new, seed {}", config.train.seed)];

@@ -121,7 +121,7 @@ impl Campaign {
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         let error = errors.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("no message").to_string();
-        if error.contains("expected a finite number") || error.contains("not finite") {
+        if error.contains("expected a finite number") || error.contains("expected finite numbers") {
             return Ok(Some(error));
         }
         bail!("{}: {}: {error}", text(&command), output.status)
