@@ -30,7 +30,7 @@ pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use retinanet::{CheckpointInterval, Detector, InferenceOptions, Precision};
 use std::path::PathBuf;
 
@@ -199,9 +199,14 @@ impl Inference {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("beginning").args(["paths", "resume"]).required(true).multiple(true))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
-    pub(crate) data: DataArgs,
+    pub(crate) data: OptionalDataArgs,
+    /// Go on with the run in this folder, to the same weights as if it had never stopped; all else comes from the folder.
+    /// --data says where the same data lies now, --epochs asks for more where the learning rate is constant
+    #[arg(long, value_name = "DIR", conflicts_with_all = NOT_WITH_RESUME)]
+    pub(crate) resume: Option<PathBuf>,
     /// Split to train on; several joined with +, as train+val
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
@@ -232,11 +237,29 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Folder of the run: configuration, metrics, checkpoints, pictures, report
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
+
+/// What the folder of a run says, and nobody else.
+const NOT_WITH_RESUME: [&str; 14] = [
+    "split",
+    "val_split",
+    "include_class",
+    "exclude_class",
+    "rename_class",
+    "val_fraction",
+    "split_seed",
+    "expand_hierarchy",
+    "preset",
+    "config",
+    "weights",
+    "backbone_weights",
+    "output",
+    "overwrite",
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {

@@ -112,9 +112,15 @@ fn a_run_that_ends_early_and_a_model_of_averages_say_so() {
 #[test]
 fn a_run_that_fails_says_why_in_its_folder() {
     let workshop = Workshop::new();
-    let hopeless = ["--epochs", "5", "--set", "train.learning_rate=1e30", "--set", "train.schedule.warmup.steps=0"];
+    let hopeless = ["--epochs", "5", "--set", "train.learning_rate=1e9", "--set", "train.schedule.warmup.steps=0"];
     let output = workshop.train("failed", &hopeless, 2, "expected a finite number");
-    assert!(text(&output.stderr).contains("report.html"), "{}", text(&output.stderr));
+    let stderr = text(&output.stderr);
+    for part in
+        ["report.html", ".bmp", "largest gradients ", "too high: ", "of train.learning_rate=1000000000 at batch "]
+    {
+        assert!(stderr.contains(part), "{part:?} in {stderr}");
+    }
+    assert!(workshop.run("failed").join("state.safetensors").is_file(), "the checkpoint before");
     let record = json(&workshop.run("failed").join("run.json"));
     assert_eq!(record["status"], "failed");
     assert!(record["error"].as_str().is_some_and(|error| error.contains("expected a finite number")), "{record}");

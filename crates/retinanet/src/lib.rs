@@ -19,6 +19,7 @@
 //! background index anywhere), R = H * W * A anchors of a level, G ground truths. Activations are channels-last,
 //! `[N, H, W, C]`; weights have torch's order and names.
 
+mod classes;
 mod config;
 mod detector;
 mod early_stopping;
@@ -41,6 +42,7 @@ mod targets;
 mod train;
 pub mod weights;
 
+pub use classes::validation_class_notes;
 pub use config::{Config, ConfigError, TrainConfig};
 pub use detector::Detector;
 pub use early_stopping::{EarlyStopping, Progress};

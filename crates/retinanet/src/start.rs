@@ -1,5 +1,6 @@
 //! The weights that a training starts from.
 
+use crate::classes::{ClassLayer, class_layer, reorder};
 use crate::config::Config;
 use crate::detector::CLASSES;
 use crate::error::{Error, Result};
@@ -98,22 +99,21 @@ fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) ->
             let shape_fits = tensors
                 .get(&bias)
                 .is_some_and(|t| Some(t.dims()) == network.expected_shapes().get(&bias).map(Vec::as_slice));
-            let names =
-                |classes: &[Class]| classes.iter().map(|class| class.name.clone()).collect::<Vec<_>>().join(", ");
-            let keeps = match &named {
-                Some(named) => shape_fits && names(named) == names(classes),
-                None => shape_fits,
-            };
-            if !keeps {
-                tensors.retain(|name, _| !name.starts_with(CLASS_LAYER));
-                let theirs = named.as_deref().map_or("classes without names".to_owned(), names);
-                notes.push(format!(
-                    "weights: class layer starts anew: the file has {theirs}; the data has {}",
-                    names(classes)
-                ));
+            let layer = class_layer(named.as_deref(), classes, shape_fits);
+            let is_new = matches!(layer, ClassLayer::New(_));
+            match layer {
+                ClassLayer::Kept(note) => notes.extend(note),
+                ClassLayer::Reordered(order, note) => {
+                    reorder(&mut tensors, CLASS_LAYER, &order)?;
+                    notes.push(note);
+                }
+                ClassLayer::New(note) => {
+                    tensors.retain(|name, _| !name.starts_with(CLASS_LAYER));
+                    notes.push(note);
+                }
             }
             Ok(Start {
-                model: complete(config, network, path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?,
+                model: complete(config, network, path, tensors, |name| is_new && name.starts_with(CLASS_LAYER))?,
                 notes,
             })
         }

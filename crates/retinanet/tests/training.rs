@@ -3,7 +3,8 @@
 mod squares;
 
 use retinanet::{
-    CheckpointInterval, Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start,
+    Checkpoint, CheckpointInterval, Config, Detector, Error, Event, InferenceOptions, InitialWeights, Training,
+    evaluate, start,
 };
 use retinanet_annotations::{AnnotationSet, Class};
 use retinanet_data::{Dataset, Sample, SampleError};
@@ -189,16 +190,72 @@ fn a_score_that_is_not_defined_is_no_best() -> Result<(), Box<dyn std::error::Er
 }
 
 #[test]
-fn a_loss_that_is_no_number_names_its_images() -> Result<(), Box<dyn std::error::Error>> {
+fn a_loss_that_is_no_number_says_where_and_why_and_keeps_the_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let config = tiny(&["train.learning_rate=1e30", "train.schedule.warmup.steps=0", "train.epochs=10"]);
+    // The rate leaps after the first of two epochs.
+    let leap = "train.schedule={ warmup = { steps = 0, factor = 1.0 }, decay = { step = { milestones = [0.5], factor = 1e12 } } }";
+    let config = tiny(&["train.epochs=2", leap]);
+    let squares = || Squares::new(&[&[(8, 8, 24, 0)], &[(30, 4, 28, 1)], &[], &[]]);
+    let model = start(&config, squares().classes(), &InitialWeights::New)?.model;
+    let error = training(config, squares(), folder.path())
+        .run(model, &mut |_| ControlFlow::Continue(()))
+        .expect_err("a rate of 1e10");
+    let Error::LossNotFinite(found) = &error else { panic!("{error}") };
+    assert_eq!((found.step, found.images.len(), found.gradients.len()), (3, 2, 5));
+    assert!(found.images.iter().all(|name| name.starts_with("squares-")), "{found:?}");
+    assert!(found.gradients.iter().all(|(name, norm)| name.contains('.') && !norm.is_finite()), "{found:?}");
+    assert!(error.to_string().contains("train.schedule.warmup.steps=0"), "{error}");
+    let checkpoint = Checkpoint::read(folder.path().join("state.safetensors"))?;
+    assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (1, 2));
+    let detector = Detector::load(folder.path().join("last.safetensors"))?;
+    assert!(detector.model.parameters.iter().all(|(_, variable)| is_finite(variable).expect("f32")));
+    Ok(())
+}
+
+fn is_finite(tensor: &candle_core::Tensor) -> Result<bool, candle_core::Error> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()))
+}
+
+#[test]
+fn weights_that_are_no_numbers_replace_none_that_are() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.learning_rate=1e39", "train.schedule.warmup.steps=0", "train.epochs=1"]);
     let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
     let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
     let error = training(config, squares, folder.path())
         .run(model, &mut |_| ControlFlow::Continue(()))
-        .expect_err("a rate of 1e30");
-    let message = error.to_string();
-    assert!(message.contains("squares-0") && message.contains("learning_rate"), "{message}");
+        .expect_err("a rate of infinity");
+    assert!(matches!(error, Error::WeightsNotFinite { step: 1, .. }), "{error}");
+    assert!(!folder.path().join("last.safetensors").exists());
+    assert_eq!(Checkpoint::read(folder.path().join("state.safetensors"))?.state.step, 0);
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_training_and_the_last_one_stays()
+-> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.epochs=3"]);
+    let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
+    let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
+    let (last, state) = (folder.path().join("last.safetensors"), folder.path().join("state.safetensors"));
+    let mut before = Vec::new();
+    let error = training(config, squares, folder.path())
+        .run(model, &mut |event| {
+            if let Event::Step(step) = event
+                && step.step == 1
+            {
+                before = std::fs::read(&state).expect("a checkpoint");
+                // A folder that no file can replace.
+                std::fs::remove_file(&last).expect("a model");
+                std::fs::create_dir_all(last.join("in the way")).expect("a folder");
+            }
+            ControlFlow::Continue(())
+        })
+        .expect_err("no place for the model");
+    assert!(error.to_string().contains("last.safetensors: "), "{error}");
+    assert!(!before.is_empty() && std::fs::read(&state)? == before);
+    assert_eq!(std::fs::read_dir(folder.path())?.count(), 2, "nothing half-written is left");
     Ok(())
 }
 
@@ -229,6 +286,17 @@ fn fine_tuning_with_other_classes_starts_the_class_layer_anew() -> Result<(), Bo
         assert_eq!(values(&started.model, name)? == values(&original, name)?, keeps);
         let name = "backbone.body.conv1.weight";
         assert_eq!(values(&started.model, name)?, values(&original, name)?);
+    }
+
+    // The same classes in another order: their outputs change places, and nothing is lost.
+    let swapped = [class("dark"), class("light")];
+    let started = start(&other_seed, &swapped, &weights)?;
+    assert!(started.notes.iter().any(|note| note.contains("class layer reordered")), "{:?}", started.notes);
+    let name = "head.classification_head.cls_logits.weight";
+    let (found, original_values) = (values(&started.model, name)?, values(&original, name)?);
+    let per_output = found.len() / (2 * started.model.network.anchors_per_location());
+    for (pair, original_pair) in found.chunks(2 * per_output).zip(original_values.chunks(2 * per_output)) {
+        assert!(pair[..per_output] == original_pair[per_output..] && pair[per_output..] == original_pair[..per_output]);
     }
 
     // The backbone alone: the head is drawn from the new seed.

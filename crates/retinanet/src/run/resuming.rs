@@ -18,8 +18,10 @@ impl RunRecorder {
     /// run. The record keeps its beginning and says when it was resumed.
     ///
     /// # Errors
-    /// The folder has no record of a run, or a file cannot be written.
+    /// The training is [another one](Training::check), and nothing is changed; the folder has no record of a run; or a file
+    /// cannot be written.
     pub fn resume(training: &Training, checkpoint: &Checkpoint, command_line: Vec<String>) -> Result<Self> {
+        training.check(checkpoint)?;
         let folder = RunFolder::new(&training.output);
         let mut record = folder.read_record()?;
         folder.remove_abandoned();

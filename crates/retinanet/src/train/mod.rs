@@ -95,16 +95,20 @@ impl Training {
         checkpoint: Checkpoint,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        let data = self.data_digest();
-        let loader = self.loader()?;
-        let differences = self.differences(&checkpoint, &data, loader.num_batches());
-        if !differences.is_empty() {
-            return Err(CheckpointError::Changed { differences }.into());
-        }
-        let Checkpoint { path, classes, state, parts, .. } = checkpoint;
+        self.check(&checkpoint)?;
+        let Checkpoint { path, classes, state, data, parts, .. } = checkpoint;
         let unusable = |source: Error| CheckpointError::Unusable { path, source: Box::new(source) };
         let learner = Learner::restore(&self.config, classes, parts).map_err(unusable)?;
         self.session(learner, state, data, on_event)?.run()
+    }
+
+    /// Whether this is the training of a checkpoint, so that [`resume`](Self::resume) gives what it promises.
+    ///
+    /// # Errors
+    /// Configuration, classes or data are not those that the training began with: all differences are named.
+    pub fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let differences = self.differences(checkpoint, &self.data_digest(), self.loader()?.num_batches());
+        if differences.is_empty() { Ok(()) } else { Err(CheckpointError::Changed { differences }.into()) }
     }
 
     fn session<'a>(
