@@ -2,6 +2,7 @@
 
 use crate::table;
 use retinanet::{Config, Training, validation_class_notes};
+use retinanet_anchors::{Matcher, Matching};
 use retinanet_annotations::AnnotationSet;
 use retinanet_data::check::{AnchorFit, FindingKind, UnmatchedBoxes, shared_images};
 
@@ -26,7 +27,7 @@ pub(super) fn notes(training: &Training) -> anyhow::Result<Vec<String>> {
         notes.extend(shared(train, validation.annotations()));
     }
     let fit = AnchorFit::new(config.preprocessing, &config.anchors, config.fpn.finest)?;
-    notes.extend(unmatched(&fit.unmatched(train, config.matcher.foreground_iou, MOST_IMAGES), train, config));
+    notes.extend(unmatched(&fit.unmatched(train, config.matcher.foreground_iou(), MOST_IMAGES), train, config));
     Ok(notes)
 }
 
@@ -54,11 +55,13 @@ fn unmatched(found: &UnmatchedBoxes, train: &AnnotationSet, config: &Config) -> 
     let share = unmatched as f64 / boxes as f64;
     let kind = if share < MANY { "note" } else { "warning" };
     let of_part = if images < train.images.len() { format!(" of {images} images") } else { String::new() };
-    let learned = match config.matcher.allow_low_quality {
+    // ATSS has none: each box sets its own.
+    let Matching::Iou(Matcher { foreground_iou: iou, allow_low_quality, .. }) = config.matcher else { return None };
+    let learned = match allow_low_quality {
         true => "each is learned by its best anchor alone",
         false => "nothing learns them",
     };
-    let (iou, size) = (config.matcher.foreground_iou, config.preprocessing.min_size);
+    let size = config.preprocessing.min_size;
     Some(format!(
         "{kind}: {unmatched} of {boxes} boxes{of_part} ({:.1} %) fit no anchor at IoU {iou}, and {learned}: {small:.0} to {large:.0} \
          pixels a side with images at {size}, height over width {flat:.2} to {tall:.2}. {}",

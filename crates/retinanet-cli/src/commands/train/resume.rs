@@ -22,7 +22,9 @@ pub(super) fn run(args: &TrainArgs, folder: &RunFolder) -> anyhow::Result<Status
     let checkpoint = Checkpoint::read(folder.state()).map_err(with_hint)?;
     let assignments: Vec<String> = args.configuration.set.iter().cloned().chain(assigned(args)).collect();
     let config = Config::parse(&checkpoint.config.to_toml()?, &assignments)?;
-    let is_done = checkpoint.state.epoch >= config.train.epochs && record.status == RunStatus::Finished;
+    let state = &checkpoint.state;
+    let ended_early = config.train.early_stopping.is_some_and(|stopping| state.progress.has_ended(&stopping));
+    let is_done = (state.epoch >= config.train.epochs || ended_early) && record.status == RunStatus::Finished;
     if is_done && config == checkpoint.config {
         let (epochs, of) = (checkpoint.state.epoch, config.train.epochs);
         eprintln!("{}: finished already: {epochs} of {of} epochs are done", folder.path().display());
