@@ -63,8 +63,11 @@ pub(super) const VARIANTS: &[Variant] = &[
 pub(super) const TABLES: &[Table] = &[
     Table {
         title: "Cross entropy, with and without the prior",
-        source: "section 5.1 and table 1a (R50, no balance is alpha .5); without the prior, training diverges",
-        rows: &[row("bias 0", "no_prior", None), row("prior .01", "cross_entropy", Some([30.2, 46.7, 32.8]))],
+        source: "section 5.1, and alpha .5 in table 1a, which weighs both sides alike (R50)",
+        rows: &[
+            row("bias 0 (diverges in the paper)", "no_prior", None),
+            row("prior .01", "cross_entropy", Some([30.2, 46.7, 32.8])),
+        ],
     },
     Table {
         title: "Balanced cross entropy",
