@@ -84,9 +84,11 @@ fn check_same(found: &Path, expected: &Path) {
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_in_the_same_files() {
-    let kills: u64 = std::env::var("RESUME_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let kills: u32 = std::env::var("RESUME_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
     let workshop = Workshop::new();
-    let epochs = ["--epochs", "6"];
+    // So long that it is killed so often before it is done.
+    let epochs = (4 * kills).to_string();
+    let epochs = ["--epochs", &epochs];
     let begin = Instant::now();
     // One image cannot be read, which is a failure to report.
     check(&all(&workshop.begin("whole", &epochs)), 1, "named above");
@@ -101,9 +103,9 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_files() {
         } else {
             workshop.begin("killed", &[&epochs[..], &["--overwrite"]].concat())
         });
-        // Not random to the letter, but different each time: within a third of the whole, so that some kills come early.
+        // Any moment of the share of the whole that a kill comes to.
         let random = RandomState::new().build_hasher().finish();
-        let moment = whole.mul_f64((random % 1000) as f64 / 3000.0);
+        let moment = (whole / kills).mul_f64((random % 1000) as f64 / 1000.0);
         std::thread::sleep(moment);
         child.kill().expect("it can be killed");
         let status = child.wait().expect("it ends");
@@ -113,7 +115,7 @@ fn a_run_that_is_killed_again_and_again_ends_in_the_same_files() {
             std::fs::remove_dir_all(&run).expect("a run");
             continue;
         }
-        killed += u64::from(is_there || state.is_file());
+        killed += u32::from(is_there || state.is_file());
         moments.push(moment);
     }
     println!("killed {killed} times, after {moments:?} of a start; the whole takes {whole:?}");
