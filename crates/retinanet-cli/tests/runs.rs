@@ -99,6 +99,8 @@ fn a_run_that_ends_early_and_a_model_of_averages_say_so() {
     let more: Vec<&str> = recipe.chain(["--epochs", "5", "--val-split", "train"]).collect();
     let output = workshop.train("early", &more, 0, "ended after epoch 2 of 5");
     assert!(text(&output.stdout).contains("2 epochs"), "{}", text(&output.stdout));
+    let report = std::fs::read_to_string(workshop.run("early").join("report.html")).expect("a report");
+    assert!(report.contains("ended early, after 2 of 5 epochs"), "{report}");
     let info = check(&["info", path(&workshop.run("early").join("best.safetensors"))], 0, "");
     assert!(text(&info.stdout).contains("running average of the training's (train.ema)"), "{}", text(&info.stdout));
     workshop.train(

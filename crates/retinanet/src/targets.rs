@@ -83,7 +83,27 @@ impl Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use retinanet_anchors::PyramidLevel;
+    use retinanet_anchors::{Atss, PyramidLevel};
+
+    #[test]
+    fn the_rule_of_matching_decides() -> Result<()> {
+        let square = |x0: f32, side: f32| BBox::new(x0, 0.0, x0 + side, side);
+        let levels = vec![vec![square(2.0, 10.0), square(40.0, 10.0)], vec![square(-4.0, 20.0)]];
+        let anchors = Pyramid::new(PyramidLevel::P3, levels).expect("two levels");
+        let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![3] }];
+        // IoU 2/3, 0 and 1/4. By thresholds the first alone learns the box; of one candidate a level, 2/3 and 1/4, none
+        // reaches mean + deviation, .753; with both of the first level as candidates the threshold is .642.
+        let of = |matching: Matching| -> Result<Vec<i64>> {
+            let targets = Targets::new(&matching, &anchors, 1, &ground_truth)?;
+            let levels = targets.classes.values().iter().map(|level| level.flatten_all()?.to_vec1::<i64>());
+            Ok(levels.collect::<Result<Vec<_>>>()?.concat())
+        };
+        let atss = |candidates| Matching::Atss(Atss { candidates });
+        assert_eq!(of(Matching::default())?, [3, BACKGROUND, BACKGROUND]);
+        assert_eq!(of(atss(1))?, [BACKGROUND; 3]);
+        assert_eq!(of(atss(2))?, [3, BACKGROUND, BACKGROUND]);
+        Ok(())
+    }
 
     #[test]
     fn anchors_of_two_levels_share_one_assignment() -> Result<()> {

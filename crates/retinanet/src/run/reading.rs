@@ -85,6 +85,9 @@ impl Run {
             let done = self.metrics.epochs.last().map_or(0, |epoch| epoch.epoch);
             let of = epochs.map_or(String::new(), |epochs| format!(" of {epochs}"));
             match &record.status {
+                RunStatus::Finished if epochs.is_some_and(|epochs| done < epochs) => {
+                    notes.push(format!("ended early, after {done}{of} epochs: the score got no better"));
+                }
                 RunStatus::Finished => {}
                 RunStatus::Running => {
                     notes.push(format!(
