@@ -1,5 +1,7 @@
 //! The typed configuration, and the presets that carry the references' numbers.
 
+mod assignment;
+
 use crate::early_stopping::EarlyStopping;
 use crate::ema::EmaConfig;
 use crate::loss::{BoxLoss, LossConfig};
@@ -173,7 +175,7 @@ impl Config {
         } else {
             let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
             for assignment in assignments {
-                assign(&mut table, assignment)?;
+                assignment::assign(&mut table, assignment)?;
             }
             table.try_into().map_err(parse_error)?
         };
@@ -298,46 +300,6 @@ impl Config {
     }
 }
 
-/// The text with a zero before each number that begins with its point, as people type them; TOML wants one. Quoted text stays.
-fn with_zeros(text: &str) -> String {
-    let mut written = String::with_capacity(text.len() + 8);
-    let (mut last, mut is_quoted) = (' ', false);
-    for (idx, letter) in text.char_indices() {
-        is_quoted ^= letter == '"';
-        let begins = letter == '.' && !is_quoted && !last.is_alphanumeric() && !"_.\"".contains(last);
-        if begins && text[idx + 1..].starts_with(|next: char| next.is_ascii_digit()) {
-            written.push('0');
-        }
-        written.push(letter);
-        last = letter;
-    }
-    written
-}
-
-/// Sets one `a.b.c=value` in the table.
-fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
-    let error = |expected: String| ConfigError::Assignment { assignment: assignment.to_owned(), expected };
-    let (path, value) = assignment.split_once('=').ok_or_else(|| error("key=value".to_owned()))?;
-    let value = value.trim();
-    let parse = |value: &str| toml::from_str::<toml::Table>(&format!("value = {value}")).ok()?.remove("value");
-    let value = parse(value).or_else(|| parse(&with_zeros(value))).unwrap_or_else(|| value.into());
-
-    let keys: Vec<&str> = path.trim().split('.').collect();
-    let (last, parents) = keys.split_last().ok_or_else(|| error("key=value".to_owned()))?;
-    let mut here = table;
-    for key in parents {
-        let entry = here.entry((*key).to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        here = entry.as_table_mut().ok_or_else(|| error(format!("{key} to be a table")))?;
-    }
-    // Whole numbers are accepted where the field holds a fraction.
-    let value = match (here.get(*last), value) {
-        (Some(toml::Value::Float(_)), toml::Value::Integer(integer)) => toml::Value::Float(integer as f64),
-        (_, value) => value,
-    };
-    here.insert((*last).to_owned(), value);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,7 +337,6 @@ mod tests {
         assert_eq!(set(&["loss.box_weight=.5"])?.loss.box_weight, 0.5);
         let listed = set(&["preprocessing.mean=[.5,-.25, +.125]", "train.schedule.warmup={ steps = 3, factor=.1 }"])?;
         assert_eq!((listed.preprocessing.mean, listed.train.schedule.warmup.factor), ([0.5, -0.25, 0.125], 0.1));
-        assert_eq!(with_zeros("a = \".5\", b.5 = [1.5, .5], ..5"), "a = \".5\", b.5 = [1.5, 0.5], ..5");
         assert_eq!(
             set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth,
             retinanet_backbone::ResNetDepth::R34

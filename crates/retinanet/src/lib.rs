@@ -52,7 +52,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use export::{OnnxFile, OnnxInput, OnnxOptions, OnnxValue, TorchvisionModel, to_torchvision};
 pub use import::{Origin, Toolkit};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
-pub use loss_distribution::{Examples, LossDistribution};
+pub use loss_distribution::{LossDistribution, LossExamples};
 pub use model::{Features, Model, Network, Predictions};
 pub use optim::{
     Decay, Optimizer, OptimizerConfig, RateFactors, Schedule, Warmup, clip_gradients, gradient_norm, gradient_norms,

@@ -16,9 +16,9 @@ const LIMIT: f64 = 48.0;
 /// Points of a curve, about.
 const POINTS: f64 = 400.0;
 
-/// Examples by x_t: the logit where the answer is yes, minus the logit where it is no. The larger, the easier.
+/// Examples of a class loss by x_t: the logit where the answer is yes, minus the logit where it is no. The larger, the easier.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Examples {
+pub struct LossExamples {
     /// From the hardest to the easiest.
     bins: Vec<u64>,
 }
@@ -33,20 +33,20 @@ pub struct Examples {
 #[derive(Debug)]
 pub struct LossDistribution {
     /// What is to be found.
-    pub foreground: Examples,
+    pub foreground: LossExamples,
     /// What is not.
-    pub background: Examples,
+    pub background: LossExamples,
     /// Images that could not be read.
     pub failures: Vec<SampleError>,
 }
 
-impl Default for Examples {
+impl Default for LossExamples {
     fn default() -> Self {
         Self { bins: vec![0; (2.0 * LIMIT / BIN) as usize] }
     }
 }
 
-impl Examples {
+impl LossExamples {
     fn add(&mut self, x_t: f64) {
         let last = self.bins.len() - 1;
         self.bins[(((x_t + LIMIT) / BIN) as usize).min(last)] += 1;
@@ -121,7 +121,8 @@ impl LossDistribution {
         on_image: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Self>> {
         let classes = class_indices(detector, dataset)?;
-        let mut found = Self { foreground: Examples::default(), background: Examples::default(), failures: Vec::new() };
+        let mut found =
+            Self { foreground: LossExamples::default(), background: LossExamples::default(), failures: Vec::new() };
         for index in 0..dataset.len() {
             match dataset.sample(index) {
                 Ok(sample) => found.add(detector, &classes, index, sample)?,
@@ -176,8 +177,8 @@ fn class_indices(detector: &Detector, dataset: &dyn Dataset) -> Result<Vec<usize
 mod tests {
     use super::*;
 
-    fn examples(logits: &[f64]) -> Examples {
-        let mut examples = Examples::default();
+    fn examples(logits: &[f64]) -> LossExamples {
+        let mut examples = LossExamples::default();
         logits.iter().for_each(|&x_t| examples.add(x_t));
         examples
     }

@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::zoo::{self, Wanted};
 use crate::{Status, data, output, progress, table};
 use anyhow::Context;
-use retinanet::{Detector, Examples, LossDistribution};
+use retinanet::{Detector, LossDistribution, LossExamples};
 use retinanet_anchors::ImageSize;
 use retinanet_annotations::write_atomically;
 use retinanet_data::Dataset;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &LossesArgs) -> anyhow::Result<Status> {
 
 fn text(distribution: &LossDistribution, gammas: &[f64]) -> String {
     let LossDistribution { foreground, background, .. } = distribution;
-    let share = |examples: &Examples, gamma: f64, share: f64| match examples.loss_of_hardest(gamma, share) {
+    let share = |examples: &LossExamples, gamma: f64, share: f64| match examples.loss_of_hardest(gamma, share) {
         Some(loss) => format!("{:.1} %", 100.0 * loss),
         None => "-".to_owned(),
     };
@@ -88,7 +88,7 @@ fn text(distribution: &LossDistribution, gammas: &[f64]) -> String {
 }
 
 fn document(distribution: &LossDistribution, gammas: &[f64]) -> serde_json::Value {
-    let of = |examples: &Examples, share: f64| {
+    let of = |examples: &LossExamples, share: f64| {
         let curve = |&gamma: &f64| {
             json!({
                 "gamma": gamma,
@@ -107,7 +107,7 @@ fn document(distribution: &LossDistribution, gammas: &[f64]) -> serde_json::Valu
 
 /// Foreground and background beside each other, a curve for each gamma.
 fn picture(distribution: &LossDistribution, gammas: &[f64]) -> Result<Vec<u8>, DrawError> {
-    let plot = |title: &str, examples: &Examples| {
+    let plot = |title: &str, examples: &LossExamples| {
         let series = |&gamma: &f64| Series { name: format!("γ = {gamma}"), points: examples.cumulative_loss(gamma) };
         let plot = Plot {
             title: format!("{title}: {} examples", examples.count()),
