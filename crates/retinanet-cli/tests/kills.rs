@@ -168,6 +168,10 @@ fn another_run_is_refused() {
     check(&["train", "--output", "x"], 2, "--resume");
     check(&["train", "--data", "x"], 2, "--output");
 
+    let state = workshop.run("run").join("state.safetensors");
+    check(&["info", path(&state)], 2, "found the state of a training; its model is last.safetensors");
+    check(&all(&workshop.begin("other", &["--weights", path(&state)])), 2, "found the state of a training");
+
     // The same data somewhere else is the same data; other data is not, wherever it lies.
     let moved = workshop.folder.path().join("moved");
     std::fs::rename(workshop.data(), &moved).expect("a folder");
@@ -180,7 +184,6 @@ fn another_run_is_refused() {
         "train data: images: expected 4, found 4 others (by name, size or length)",
     );
 
-    let state = workshop.run("run").join("state.safetensors");
     let bytes = std::fs::read(&state).expect("a checkpoint");
     std::fs::write(&state, &bytes[..bytes.len() / 2]).expect("half of it");
     with(&[], "state.safetensors: cannot be gone on from: ");
