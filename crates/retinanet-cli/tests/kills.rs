@@ -149,6 +149,19 @@ fn a_run_that_is_interrupted_goes_on_from_the_next_batch() {
 }
 
 #[test]
+fn a_finished_run_takes_more_epochs_where_the_rate_is_constant() {
+    let workshop = Workshop::new();
+    let constant =
+        ["--set", "train.schedule={ warmup = { steps = 0, factor = 1.0 }, decay = \"constant\" }", "--epochs"];
+    check(&all(&workshop.begin("long", &[&constant[..], &["3"]].concat())), 1, "named above");
+    check(&all(&workshop.begin("run", &[&constant[..], &["2"]].concat())), 1, "named above");
+    check(&[&all(&workshop.resume("run"))[..], &["--epochs", "3"]].concat(), 1, "epoch 3/3");
+    let last = |name: &str| std::fs::read(workshop.run(name).join("last.safetensors")).expect("a model");
+    assert!(last("run") == last("long"));
+    check(&[&all(&workshop.resume("run"))[..], &["--epochs", "2"]].concat(), 2, "train.epochs: expected 3, found 2");
+}
+
+#[test]
 fn another_run_is_refused() {
     let workshop = Workshop::new();
     check(&all(&workshop.begin("run", &["--epochs", "1"])), 1, "named above");
