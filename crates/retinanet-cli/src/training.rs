@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::{Mode, TrainingProgress};
 use crate::table;
 use retinanet::run::{Existing, RunDescription, RunFolder, RunRecorder};
-use retinanet::{Checkpoint, Error, Event, Model, Outcome, TrainConfig, Training, TrainingState};
+use retinanet::{Checkpoint, Event, Model, Outcome, TrainConfig, Training, TrainingState};
 
 /// Where a training starts.
 pub(crate) enum Beginning {
@@ -34,7 +34,7 @@ pub(crate) fn run(
     beginning: Beginning,
     interrupt: &Interrupt,
     args: &RunArgs,
-) -> anyhow::Result<Outcome> {
+) -> retinanet::Result<Outcome> {
     let config = &training.config.train;
     let mut recorder = match &beginning {
         Beginning::New(_, description) => RunRecorder::create(training, description.clone(), args.existing())?,
@@ -61,17 +61,8 @@ pub(crate) fn run(
     progress.finish();
     recorder.finish(&outcome);
     recorder.take_warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let folder = recorder.folder();
     match &outcome {
-        Err(error) => {
-            eprintln!("what was done by then: {}", folder.report().display());
-            let is_ruined = matches!(error, Error::LossNotFinite(_) | Error::WeightsNotFinite { .. });
-            // To go on would be the same again, bit for bit.
-            if is_ruined && folder.last().is_file() {
-                let last = folder.last().display().to_string();
-                eprintln!("kept: {last}, of the last checkpoint; --weights {last} starts a new run from it");
-            }
-        }
+        Err(_) => eprintln!("what was done by then: {}", recorder.folder().report().display()),
         Ok(outcome) if outcome.interrupted => eprintln!("interrupted: the weights so far are saved"),
         Ok(outcome) => {
             if let Some(epochs) = outcome.stopped_early {
@@ -82,7 +73,7 @@ pub(crate) fn run(
             }
         }
     }
-    Ok(outcome?)
+    outcome
 }
 
 /// What will be done, with the learning rate as it is used.

@@ -149,6 +149,19 @@ fn a_run_that_is_interrupted_goes_on_from_the_next_batch() {
 }
 
 #[test]
+fn a_finished_run_takes_more_epochs_where_the_rate_is_constant() {
+    let workshop = Workshop::new();
+    let constant =
+        ["--set", "train.schedule={ warmup = { steps = 0, factor = 1.0 }, decay = \"constant\" }", "--epochs"];
+    check(&all(&workshop.begin("long", &[&constant[..], &["3"]].concat())), 1, "named above");
+    check(&all(&workshop.begin("run", &[&constant[..], &["2"]].concat())), 1, "named above");
+    check(&[&all(&workshop.resume("run"))[..], &["--epochs", "3"]].concat(), 1, "epoch 3/3");
+    let last = |name: &str| std::fs::read(workshop.run(name).join("last.safetensors")).expect("a model");
+    assert!(last("run") == last("long"));
+    check(&[&all(&workshop.resume("run"))[..], &["--epochs", "2"]].concat(), 2, "train.epochs: expected 3, found 2");
+}
+
+#[test]
 fn another_run_is_refused() {
     let workshop = Workshop::new();
     check(&all(&workshop.begin("run", &["--epochs", "1"])), 1, "named above");
@@ -168,6 +181,10 @@ fn another_run_is_refused() {
     check(&["train", "--output", "x"], 2, "--resume");
     check(&["train", "--data", "x"], 2, "--output");
 
+    let state = workshop.run("run").join("state.safetensors");
+    check(&["info", path(&state)], 2, "found the state of a training; its model is last.safetensors");
+    check(&all(&workshop.begin("other", &["--weights", path(&state)])), 2, "found the state of a training");
+
     // The same data somewhere else is the same data; other data is not, wherever it lies.
     let moved = workshop.folder.path().join("moved");
     std::fs::rename(workshop.data(), &moved).expect("a folder");
@@ -180,7 +197,6 @@ fn another_run_is_refused() {
         "train data: images: expected 4, found 4 others (by name, size or length)",
     );
 
-    let state = workshop.run("run").join("state.safetensors");
     let bytes = std::fs::read(&state).expect("a checkpoint");
     std::fs::write(&state, &bytes[..bytes.len() / 2]).expect("half of it");
     with(&[], "state.safetensors: cannot be gone on from: ");

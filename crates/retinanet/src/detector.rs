@@ -73,10 +73,7 @@ impl Detector {
 
     fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {
         let metadata = |key: &'static str, message: String| Error::Metadata { path: path.to_owned(), key, message };
-        if file.metadata.get(FORMAT).is_some_and(|format| format == TRAINING_FORMAT) {
-            let what = "expected a model, found the state of a training; its model is last.safetensors";
-            return Err(metadata(FORMAT, what.to_owned()));
-        }
+        refuse_training(path, &file)?;
         let text = file.metadata.get(CONFIG).map(String::as_str).unwrap_or_default();
         let config = Config::parse(text, &[]).map_err(|e| metadata(CONFIG, e.to_string()))?;
         let classes = file
@@ -181,6 +178,15 @@ impl Detector {
         }
         Ok(detections)
     }
+}
+
+/// Refuses the state of a training, whose weights are not yet a model: they may not be those that detect.
+pub(crate) fn refuse_training(path: &Path, file: &WeightFile) -> Result<()> {
+    if file.metadata.get(FORMAT).is_none_or(|format| format != TRAINING_FORMAT) {
+        return Ok(());
+    }
+    let message = "expected a model, found the state of a training; its model is last.safetensors".to_owned();
+    Err(Error::Metadata { path: path.to_owned(), key: FORMAT, message })
 }
 
 /// The batch's pixels as a tensor `[N, H, W, 3]`.

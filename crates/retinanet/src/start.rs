@@ -2,12 +2,12 @@
 
 use crate::classes::{ClassLayer, class_layer, reorder};
 use crate::config::Config;
-use crate::detector::CLASSES;
+use crate::detector::{CLASSES, refuse_training};
 use crate::error::{Error, Result};
 use crate::import::{self, Foundation, Trained};
 use crate::initialize::initialize;
 use crate::model::{Model, Network};
-use crate::weights;
+use crate::weights::{self, WeightFile};
 use candle_core::{Device, Tensor};
 use retinanet_annotations::Class;
 use retinanet_ops::network::Parameters;
@@ -63,7 +63,7 @@ fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) ->
             Ok(Start { model: Model::new(config, classes.len(), config.train.seed)?, notes })
         }
         InitialWeights::Backbone(path) => {
-            let file = weights::read(path)?;
+            let file = read_model(path)?;
             let is_quantized = file.quantization.is_some();
             let (tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
             let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -86,7 +86,7 @@ fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) ->
             })
         }
         InitialWeights::Detector(path) => {
-            let file = weights::read(path)?;
+            let file = read_model(path)?;
             let named: Option<Vec<Class>> = file.metadata.get(CLASSES).and_then(|text| serde_json::from_str(text).ok());
             let is_quantized = file.quantization.is_some();
             let (mut tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
@@ -118,6 +118,13 @@ fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) ->
             })
         }
     }
+}
+
+/// Reads the weights of a model, which a training's state is not.
+fn read_model(path: &Path) -> Result<WeightFile> {
+    let file = weights::read(path)?;
+    refuse_training(path, &file)?;
+    Ok(file)
 }
 
 /// The tensors of another training for pictures prepared as the configuration says, and a note for each thing in which the

@@ -66,8 +66,9 @@ impl TrainingProgress {
         match event {
             Event::Start { steps_per_epoch, state, .. } => {
                 self.total_steps = steps_per_epoch * self.epochs;
-                let left = || self.epochs.div_ceil(self.validate_every) - state.epoch / self.validate_every;
-                self.pace = Pace::new(self.total_steps, self.validation_images.map_or(0, |_| left()));
+                let all = self.validation_images.map_or(0, |_| self.epochs.div_ceil(self.validate_every));
+                let left = all.saturating_sub(state.epoch / self.validate_every);
+                self.pace = Pace::new(self.total_steps, left);
                 self.best = state.best;
                 self.shown = Instant::now();
                 if self.mode == Mode::Bar {

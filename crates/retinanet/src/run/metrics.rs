@@ -312,6 +312,7 @@ mod tests {
         let is_known = |until: usize| move |metric: &Metric| matches!(metric, Metric::Step(step) if step.step <= until);
         let mut file = MetricsFile::resume(&path, is_known(0))?;
         (1..=4).try_for_each(|number| file.append(&step(number)))?;
+        drop(file);
         let text = std::fs::read(&path)?;
         // Cut within the last line, too, where only its end is missing.
         for cut in [text.len(), text.len() - 1, text.len() - 5] {

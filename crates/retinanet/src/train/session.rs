@@ -126,7 +126,7 @@ impl Session<'_> {
         let epoch = self.state.epoch + 1;
         let is_due = epoch.is_multiple_of(train.validate_every) || epoch == train.epochs;
         let validation = self.training.validation.clone().filter(|_| is_due);
-        // Of the state only what scoring could lose is written twice an epoch.
+        // Scoring takes its time: what was learned is safe before it begins.
         if validation.is_some() {
             self.save()?
         } else {

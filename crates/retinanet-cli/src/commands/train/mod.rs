@@ -11,7 +11,7 @@ use crate::zoo::{self, Wanted};
 use crate::{Status, data, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
-use retinanet::{Config, InitialWeights, Training, start};
+use retinanet::{Config, Error, InitialWeights, Training, start};
 use std::path::{Path, PathBuf};
 
 /// Threads that read pictures ahead; two keep up with a network on a laptop.
@@ -66,10 +66,10 @@ fn finish(
     interrupt: &Interrupt,
     args: &TrainArgs,
 ) -> anyhow::Result<Status> {
-    let outcome = training::run(training, beginning, interrupt, &args.run)?;
-    let folder = RunFolder::new(&training.output);
+    let (program, folder) = (crate::program(), RunFolder::new(&training.output));
+    let outcome = training::run(training, beginning, interrupt, &args.run)
+        .inspect_err(|error| what_to_do(error, &folder).iter().for_each(|line| eprintln!("{line}")))?;
     crate::out!("{}\n", summary::summary(&Run::read(folder.path())?))?;
-    let program = crate::program();
     if outcome.interrupted {
         crate::out!("to go on: {program} train --resume {}", folder.path().display())?;
     }
@@ -81,6 +81,25 @@ fn finish(
         eprintln!("images that could not be used, named above: {failures}");
     }
     Ok(if outcome.interrupted || failures > 0 { Status::DoneWithFailures } else { Status::Done })
+}
+
+/// How a training that failed is gone on with.
+fn what_to_do(error: &Error, folder: &RunFolder) -> Option<String> {
+    let path = |path: PathBuf| path.display().to_string();
+    match error {
+        // To go on would be the same again, bit for bit.
+        Error::LossNotFinite(_) | Error::WeightsNotFinite { .. } => {
+            let last = folder.last().is_file().then(|| path(folder.last()))?;
+            Some(format!("kept: {last}, of the last checkpoint; a new run with --weights {last} starts from it"))
+        }
+        // What was refused has changed nothing.
+        Error::Checkpoint(_) | Error::Run(_) | Error::Config(_) => None,
+        _ if folder.state().is_file() => {
+            let program = crate::program();
+            Some(format!("once that is mended: {program} train --resume {}", path(folder.path().to_owned())))
+        }
+        _ => None,
+    }
 }
 
 /// Where a split came from, however the folders were named.

@@ -190,6 +190,7 @@ mod tests {
             events.scalars(step, [("loss/class", 0.5)])?;
         }
         let path = events.path().to_owned();
+        drop(events);
         let bytes = std::fs::read(&path)?;
         for cut in [bytes.len(), bytes.len() - 3] {
             std::fs::write(&path, &bytes[..cut])?;
