@@ -43,9 +43,10 @@ fn bench(c: &mut Criterion) {
         let mut engine = TrainingStep::new(&model.network, &TrainingOptions::default()).expect("a training step");
         let mut step = || -> retinanet::Result<()> {
             let padded = ImageSize::new(width, height);
+            engine.begin();
             let predictions = engine.forward(&model, &pixels, images, padded)?;
             let anchors = model.network.anchors(padded, &predictions.grids)?;
-            let targets = Targets::new(&config.matcher, &anchors, &ground_truth)?;
+            let targets = Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
             let losses = loss.forward(&predictions, &targets, &anchors, 0)?;
             // Rate 0: every iteration does the same work on the same weights.
             engine.backward(&model, predictions, losses)?;

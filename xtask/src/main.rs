@@ -1,5 +1,6 @@
 //! Chores of the workspace, one file a command: `cargo xtask --help`.
 
+mod ablation;
 mod bench;
 mod ci;
 mod date;
@@ -39,6 +40,8 @@ enum Command {
     Readme,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
+    /// Repeat the paper's ablations on small data, and keep the table in `benches/results/DATE-MACHINE/`.
+    Ablation(ablation::Arguments),
     /// Build the program as one static file, with manual pages and completions, in `target/dist/`.
     Dist,
     /// Run exported detectors in ONNX Runtime and OpenVINO, and compare their outputs with ours.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Ablation(arguments) => ablation::run(&workspace, &arguments),
         Command::Dist => dist::run(&workspace),
         Command::Onnx(arguments) => onnx::run(&workspace, &arguments),
         Command::Sanitize(arguments) => sanitize::run(&workspace, &arguments),

@@ -89,7 +89,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("fast_image_resize", &["retinanet-data"]),
     ("fs4", &["retinanet-data"]),
     ("glob", &["retinanet-cli"]),
-    ("humantime", &["retinanet"]),
+    ("humantime", &["retinanet", "retinanet-cli"]),
     ("image", &["retinanet-data", "retinanet-draw"]),
     ("indicatif", &["retinanet-cli"]),
     ("maud", &["retinanet-draw"]),

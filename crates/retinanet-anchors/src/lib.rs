@@ -22,6 +22,7 @@
 //! and empty boxes do is said at each function. Constructors, the generator and the name
 //! of a level return errors; the rest cannot fail.
 
+mod atss;
 mod bbox;
 mod coder;
 mod config;
@@ -31,11 +32,13 @@ mod generator;
 mod level;
 mod level_anchors;
 mod matcher;
+mod matching;
 mod nms;
 mod overlap;
 mod pyramid;
 mod size;
 
+pub use atss::Atss;
 pub use bbox::BBox;
 pub use coder::BoxCoder;
 pub use config::{AnchorConfig, AnchorRounding, AnchorStride};
@@ -45,6 +48,7 @@ pub use generator::AnchorGenerator;
 pub use level::PyramidLevel;
 pub use level_anchors::LevelAnchors;
 pub use matcher::{Assignment, Matcher, best_ious};
+pub use matching::Matching;
 pub use nms::{Suppression, class_wise_nms};
 pub use pyramid::Pyramid;
 pub use size::ImageSize;

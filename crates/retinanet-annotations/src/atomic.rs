@@ -31,7 +31,24 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     drop(file);
     fs::rename(&guard.path, path)?;
     guard.is_renamed = true;
+    settle_name(path);
     Ok(())
+}
+
+/// Brings the new name to the disk, so that files written one after the other survive a power cut in that order.
+fn settle_name(path: &Path) {
+    #[cfg(unix)]
+    // Where the file system cannot do this, the old content may come back, which is whole too.
+    if let Ok(folder) = File::open(folder_of(path)) {
+        let _ = folder.sync_all();
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Two writers of one process, or of two, never share a temporary file: the name has both numbers, and it must be new.
@@ -73,8 +90,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 /// ```
 pub fn remove_abandoned(path: &Path) -> usize {
     let Ok(prefix) = temporary_prefix(path) else { return 0 };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let Ok(entries) = fs::read_dir(folder_of(path)) else { return 0 };
     let is_temporary = |name: &OsStr| {
         let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
         let numbers = rest.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));

@@ -10,6 +10,7 @@ mod convert;
 mod data;
 mod detect;
 mod export;
+mod losses;
 mod models;
 mod quantize;
 mod selection;
@@ -24,12 +25,13 @@ pub(crate) use convert::{ConvertArgs, Form};
 pub(crate) use data::{DataCommand, DataConvertArgs, PreviewArgs};
 pub(crate) use detect::{DetectArgs, ResultFormat};
 pub(crate) use export::{ExportArgs, InputArg};
+pub(crate) use losses::LossesArgs;
 pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use retinanet::{Detector, InferenceOptions, Precision};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use retinanet::{CheckpointInterval, Detector, InferenceOptions, Precision};
 use std::path::PathBuf;
 
 /// RetinaNet: train a detector on your images, run it, score it.
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Score a file of detections against a file of ground truth, both COCO JSON
     Score(ScoreArgs),
+    /// Show which examples a model's class loss comes from, easy or hard
+    Losses(LossesArgs),
     /// Show runs beside each other: what was different, and what came of it
     Compare(CompareArgs),
     /// Show what is in a model, or the presets
@@ -82,6 +86,7 @@ impl Command {
             Self::Detect(args) => Some(&args.engine),
             Self::Train(args) => Some(&args.engine),
             Self::Eval(args) => Some(&args.engine),
+            Self::Losses(args) => Some(&args.engine),
             Self::Demo(args) => Some(&args.engine),
             Self::Bench(args) => Some(&args.engine),
             Self::Quantize(args) => Some(&args.engine),
@@ -149,6 +154,16 @@ pub(crate) struct RunArgs {
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) progress: ProgressArg,
+    /// Time or steps between two checkpoints, as 10m, 90s or 500; there is one after each epoch in any case
+    #[arg(long, value_name = "TIME|STEPS", default_value = "10m", value_parser = parse_interval)]
+    pub(crate) checkpoint_every: CheckpointInterval,
+}
+
+/// `10m`, `90s`, or a plain number of steps.
+fn parse_interval(text: &str) -> Result<CheckpointInterval, String> {
+    let steps = text.parse().ok().filter(|&steps| steps > 0).map(CheckpointInterval::Steps);
+    let time = || humantime::parse_duration(text).ok().filter(|time| !time.is_zero()).map(CheckpointInterval::Time);
+    steps.or_else(time).ok_or_else(|| format!("expected a time as 10m or 90s, or a number of steps, found {text:?}"))
 }
 
 /// What every command that detects takes.
@@ -184,9 +199,14 @@ impl Inference {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("beginning").args(["paths", "resume"]).required(true).multiple(true))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
-    pub(crate) data: DataArgs,
+    pub(crate) data: OptionalDataArgs,
+    /// Go on with the run in this folder, to the same weights as if it had never stopped; all else comes from the folder.
+    /// --data says where the same data lies now, --epochs asks for more where the learning rate is constant
+    #[arg(long, value_name = "DIR", conflicts_with_all = NOT_WITH_RESUME)]
+    pub(crate) resume: Option<PathBuf>,
     /// Split to train on; several joined with +, as train+val
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
@@ -212,16 +232,37 @@ pub(crate) struct TrainArgs {
     /// Start of everything that is drawn
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// What convolutions multiply: f32, or bf16 with weights, sums and losses in f32
+    #[arg(long, value_name = "DTYPE")]
+    pub(crate) dtype: Option<String>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Folder of the run: configuration, metrics, checkpoints, pictures, report
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
+
+/// What the folder of a run says, and nobody else.
+const NOT_WITH_RESUME: [&str; 14] = [
+    "split",
+    "val_split",
+    "include_class",
+    "exclude_class",
+    "rename_class",
+    "val_fraction",
+    "split_seed",
+    "expand_hierarchy",
+    "preset",
+    "config",
+    "weights",
+    "backbone_weights",
+    "output",
+    "overwrite",
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {

@@ -124,10 +124,10 @@ pub(crate) enum Cache {
 impl Cache {
     pub(crate) fn open(args: &CacheArgs) -> anyhow::Result<Self> {
         anyhow::ensure!(
-            args.cache_dir.is_none() || args.cache == CachePlace::Disk,
+            args.cache_dir.is_none() || args.place() == CachePlace::Disk,
             "--cache-dir: expected --cache disk, found another place"
         );
-        Ok(match args.cache {
+        Ok(match args.place() {
             CachePlace::None => Self::None,
             CachePlace::Memory => Self::Memory(usize::try_from(args.limit()).unwrap_or(usize::MAX)),
             CachePlace::Disk => {

@@ -112,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Data(command) => commands::data::run(&command),
         Command::Score(args) => commands::score::run(&args),
+        Command::Losses(args) => commands::losses::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Convert(args) => commands::convert::run(&args),

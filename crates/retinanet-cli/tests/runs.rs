@@ -91,11 +91,38 @@ fn a_run_is_shown_in_plain_lines_and_kept_from_slips() {
 }
 
 #[test]
+fn a_run_that_ends_early_and_a_model_of_averages_say_so() {
+    let workshop = Workshop::new();
+    let recipe =
+        ["train.ema={}", "train.early_stopping.patience=1", "train.validate_every=1", "train.learning_rate=1e-9"];
+    let recipe = recipe.iter().flat_map(|assignment| ["--set", assignment]);
+    let more: Vec<&str> = recipe.chain(["--epochs", "5", "--val-split", "train"]).collect();
+    let output = workshop.train("early", &more, 0, "ended after epoch 2 of 5");
+    assert!(text(&output.stdout).contains("2 epochs"), "{}", text(&output.stdout));
+    let report = std::fs::read_to_string(workshop.run("early").join("report.html")).expect("a report");
+    assert!(report.contains("ended early, after 2 of 5 epochs"), "{report}");
+    let info = check(&["info", path(&workshop.run("early").join("best.safetensors"))], 0, "");
+    assert!(text(&info.stdout).contains("running average of the training's (train.ema)"), "{}", text(&info.stdout));
+    workshop.train(
+        "early",
+        &[&more[..8], &["--overwrite"]].concat(),
+        2,
+        "train.early_stopping: expected a validation split",
+    );
+}
+
+#[test]
 fn a_run_that_fails_says_why_in_its_folder() {
     let workshop = Workshop::new();
-    let hopeless = ["--epochs", "5", "--set", "train.learning_rate=1e30", "--set", "train.schedule.warmup.steps=0"];
+    let hopeless = ["--epochs", "5", "--set", "train.learning_rate=1e9", "--set", "train.schedule.warmup.steps=0"];
     let output = workshop.train("failed", &hopeless, 2, "expected a finite number");
-    assert!(text(&output.stderr).contains("report.html"), "{}", text(&output.stderr));
+    let stderr = text(&output.stderr);
+    for part in
+        ["report.html", ".bmp", "largest gradients ", "too high: ", "of train.learning_rate=1000000000 at batch "]
+    {
+        assert!(stderr.contains(part), "{part:?} in {stderr}");
+    }
+    assert!(workshop.run("failed").join("state.safetensors").is_file(), "the checkpoint before");
     let record = json(&workshop.run("failed").join("run.json"));
     assert_eq!(record["status"], "failed");
     assert!(record["error"].as_str().is_some_and(|error| error.contains("expected a finite number")), "{record}");

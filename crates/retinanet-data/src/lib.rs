@@ -24,6 +24,7 @@ pub mod augmentation;
 mod batch;
 mod cache;
 pub mod check;
+mod class_balance;
 mod dataset;
 mod decode;
 mod disk_cache;
@@ -47,6 +48,7 @@ pub use augmentation::{
 };
 pub use batch::{Batch, BatchImage};
 pub use cache::CachedDataset;
+pub use class_balance::ClassBalance;
 pub use dataset::{Dataset, Sample};
 pub use decode::{DecodeLimits, decode_file, image_size};
 pub use disk_cache::DiskCache;

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use crate::class_balance::Repeats;
 use crate::random::{Purpose, stream};
 use crate::{
-    Augmentation, Batch, CacheStatistics, ConfigError, Dataset, LoaderStatistics, Preprocessing, SampleError, SampleKey,
+    Augmentation, Batch, CacheStatistics, ClassBalance, ConfigError, Dataset, LoaderStatistics, Preprocessing,
+    SampleError, SampleKey,
 };
 
 /// How samples become batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoaderConfig {
     /// Samples in a batch, at least 1. Default 1.
@@ -31,11 +33,13 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Whether the last batch is left out where it is not full. Default false.
     pub drop_last: bool,
+    /// Whether images of rare classes are seen more often: see [`ClassBalance`]. Default none: every image once an epoch.
+    pub class_balance: Option<ClassBalance>,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { batch: 1, shuffle: false, seed: 0, workers: 1, prefetch: 2, drop_last: false }
+        Self { batch: 1, shuffle: false, seed: 0, workers: 1, prefetch: 2, drop_last: false, class_balance: None }
     }
 }
 
@@ -52,7 +56,7 @@ impl LoaderConfig {
                 return Err(ConfigError { field, expected: "at least 1", found: count.to_string() });
             }
         }
-        Ok(())
+        self.class_balance.map_or(Ok(()), |balance| balance.validate())
     }
 }
 
@@ -77,6 +81,8 @@ struct Plan {
     preprocessing: Preprocessing,
     augmentation: Augmentation,
     config: LoaderConfig,
+    /// None where every image is seen once an epoch.
+    repeats: Option<Repeats>,
 }
 
 impl Loader {
@@ -93,23 +99,28 @@ impl Loader {
         preprocessing.validate()?;
         augmentation.validate()?;
         config.validate()?;
-        let plan = Plan { dataset, preprocessing, augmentation, config };
+        let repeats = config.class_balance.map(|balance| Repeats::new(&balance.repeats(dataset.annotations())));
+        let plan = Plan { dataset, preprocessing, augmentation, config, repeats };
         Ok(Self { plan: Arc::new(plan) })
     }
 
     /// Batches of an epoch, if no sample fails.
     #[must_use]
     pub fn num_batches(&self) -> usize {
-        let (samples, batch) = (self.plan.dataset.len(), self.plan.config.batch);
-        if self.plan.config.drop_last { samples / batch } else { samples.div_ceil(batch) }
+        let Plan { dataset, repeats, config, .. } = &*self.plan;
+        let (samples, batch) = (repeats.as_ref().map_or(dataset.len(), Repeats::len), config.batch);
+        if config.drop_last { samples / batch } else { samples.div_ceil(batch) }
     }
 
     /// The indices of an epoch in the order in which batches take them.
     #[must_use]
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.plan.dataset.len()).collect();
+        let seed = self.plan.config.seed;
+        let mut order = match &self.plan.repeats {
+            Some(repeats) => repeats.draw(seed, epoch as u64),
+            None => (0..self.plan.dataset.len()).collect(),
+        };
         if self.plan.config.shuffle {
-            let seed = self.plan.config.seed;
             order.shuffle(&mut stream(seed, Purpose::Order, epoch as u64, 0));
         }
         order
@@ -124,10 +135,12 @@ impl Loader {
     /// As [`epoch`](Self::epoch), without its first `batch` batches: what a run that was interrupted goes on with.
     #[must_use]
     pub fn epoch_from(&self, epoch: usize, batch: usize) -> Epoch {
+        let order = self.order(epoch);
         let shared = Arc::new(Shared {
             plan: Arc::clone(&self.plan),
             epoch: epoch as u64,
-            order: self.order(epoch),
+            showings: showings(&order),
+            order,
             num_batches: self.num_batches(),
             queue: Mutex::new(Queue {
                 next_to_make: batch,
@@ -182,6 +195,13 @@ impl Epoch {
         self.statistics.waited
     }
 
+    /// Batches of the epoch that are done, those that had no sample left among them: where
+    /// [`epoch_from`](Loader::epoch_from) goes on.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.shared.lock().next_to_give
+    }
+
     /// Failures that no batch took along: those of the last batches, where none of their samples could be had.
     #[must_use]
     pub fn take_failures(&mut self) -> Vec<SampleError> {
@@ -201,7 +221,7 @@ impl Iterator for Epoch {
             let made = made.unwrap_or_else(|panic| resume_unwind(panic));
             let told = &mut self.told;
             self.failures.extend(made.failures.into_iter().filter(|failure| told.insert(failure.index)));
-            self.statistics.add(&made.statistics);
+            self.statistics.take(&made.statistics);
             if let Some(batch) = made.batch {
                 let failures = self.take_failures();
                 break Some(LoadedBatch { batch, failures });
@@ -239,6 +259,8 @@ struct Shared {
     plan: Arc<Plan>,
     epoch: u64,
     order: Vec<usize>,
+    /// How often the epoch has shown the image before, for each of `order`.
+    showings: Vec<u64>,
     num_batches: usize,
     queue: Mutex<Queue>,
     /// Told whenever a number of the queue moves.
@@ -307,19 +329,21 @@ impl Shared {
     }
 
     fn make(&self, number: usize) -> MadeBatch {
-        let Plan { dataset, preprocessing, augmentation, config } = &*self.plan;
+        let Plan { dataset, preprocessing, augmentation, config, .. } = &*self.plan;
         let start = number * config.batch;
         let end = (start + config.batch).min(self.order.len());
         let (mut samples, mut failures) = (Vec::new(), Vec::new());
         let mut statistics = LoaderStatistics::default();
-        for &index in &self.order[start..end] {
+        for (&index, showing) in self.order[start..end].iter().zip(&self.showings[start..end]) {
             if self.lock().stopped {
                 break;
             }
             match timed(&mut statistics.decoding, || dataset.sample(index)) {
                 Ok(sample) => {
                     statistics.decoded_bytes += sample.image.pixels.len() as u64;
-                    let key = SampleKey { seed: config.seed, epoch: self.epoch, index };
+                    // Another seed each time that the epoch shows the image, or it would look the same.
+                    let seed = config.seed.wrapping_add(showing << 32);
+                    let key = SampleKey { seed, epoch: self.epoch, index };
                     let augment = || augmentation.apply(sample, &**dataset, key, &mut failures);
                     samples.push((index, timed(&mut statistics.augmenting, augment)));
                 }
@@ -343,6 +367,16 @@ impl Shared {
         statistics.failures = failures.len();
         MadeBatch { batch, failures, statistics }
     }
+}
+
+/// How often each index has come before.
+fn showings(order: &[usize]) -> Vec<u64> {
+    let mut shown = vec![0; order.iter().max().map_or(0, |last| last + 1)];
+    let next = |&index: &usize| {
+        shown[index] += 1;
+        shown[index] - 1
+    };
+    order.iter().map(next).collect()
 }
 
 /// Runs `work` and adds the time that it took.

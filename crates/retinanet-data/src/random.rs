@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Mosaic = 12,
     MixUp = 13,
     CopyPaste = 14,
+    /// Which images an epoch shows once more: epoch, 0.
+    Repeats = 15,
 }
 
 /// The stream of `purpose`, told apart by two numbers.

@@ -1,9 +1,11 @@
 //! What loading did, and what it took.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What the loading of an epoch has done so far: the sums over the batches that were handed over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LoaderStatistics {
     /// Images of the batches.
     pub images: usize,
@@ -41,7 +43,7 @@ impl LoaderStatistics {
     }
 
     /// Takes what one batch took along.
-    pub(crate) fn add(&mut self, batch: &Self) {
+    pub(crate) fn take(&mut self, batch: &Self) {
         self.images += batch.images;
         self.failures += batch.failures;
         self.decoded_bytes += batch.decoded_bytes;
@@ -51,12 +53,31 @@ impl LoaderStatistics {
     }
 }
 
+/// What two parts of an epoch did together.
+impl std::ops::Add for LoaderStatistics {
+    type Output = Self;
+
+    fn add(mut self, later: Self) -> Self {
+        self.take(&later);
+        self.waited += later.waited;
+        self.elapsed += later.elapsed;
+        self.cache = CacheStatistics {
+            hits: self.cache.hits + later.cache.hits,
+            misses: self.cache.misses + later.cache.misses,
+            damaged: self.cache.damaged + later.cache.damaged,
+            held_bytes: later.cache.held_bytes,
+        };
+        self
+    }
+}
+
 fn per_second(images: usize, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { images as f64 / time.as_secs_f64() }
 }
 
 /// What a cache of decoded images did since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CacheStatistics {
     /// Samples that it had.
     pub hits: u64,
@@ -96,9 +117,15 @@ mod tests {
             preparing: Duration::from_millis(50),
             ..LoaderStatistics::default()
         };
-        sums.add(&batch);
-        sums.add(&batch);
+        sums.take(&batch);
+        sums.take(&batch);
         sums.elapsed = Duration::from_millis(500);
         assert_eq!((sums.images_per_second(), sums.images_per_worker_second()), (12.0, 6.0));
+
+        let cache = CacheStatistics { hits: 2, misses: 1, damaged: 0, held_bytes: 7 };
+        let later = LoaderStatistics { elapsed: Duration::from_millis(250), cache, ..batch };
+        let both = sums + later;
+        assert_eq!((both.images, both.elapsed), (9, Duration::from_millis(750)));
+        assert_eq!((sums + later + later).cache, CacheStatistics { hits: 4, misses: 2, ..cache });
     }
 }

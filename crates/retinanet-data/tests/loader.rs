@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use retinanet_anchors::{BBox, ImageSize};
-use retinanet_annotations::{AnnotatedImage, AnnotationSet};
+use retinanet_annotations::{AnnotatedImage, Annotation, AnnotationSet};
 use retinanet_data::{
-    Augmentation, CachedDataset, CopyPaste, Dataset, Image, LoadedBatch, Loader, LoaderConfig, MixUp, Mosaic,
-    Preprocessing, RandomCrop, Rotation, Sample, SampleError, ScaleJitter,
+    Augmentation, CachedDataset, ClassBalance, CopyPaste, Dataset, Image, LoadedBatch, Loader, LoaderConfig, MixUp,
+    Mosaic, Preprocessing, RandomCrop, Rotation, Sample, SampleError, ScaleJitter,
 };
 
 /// Pictures of one colour, some of which cannot be had.
@@ -98,7 +98,7 @@ fn indices(loaded: &[LoadedBatch]) -> Vec<Vec<usize>> {
 }
 
 const SHUFFLED: LoaderConfig =
-    LoaderConfig { batch: 4, shuffle: true, seed: 9, workers: 1, prefetch: 2, drop_last: false };
+    LoaderConfig { batch: 4, shuffle: true, seed: 9, workers: 1, prefetch: 2, drop_last: false, class_balance: None };
 
 #[test]
 fn any_number_of_workers_makes_the_same_batches() {
@@ -170,6 +170,31 @@ fn the_order_depends_on_seed_and_epoch_alone() {
     let mut first: Vec<usize> = order(1, 2, SHUFFLED);
     first.truncate(6);
     assert_eq!(first, [34, 38, 25, 16, 43, 37]);
+}
+
+#[test]
+fn images_of_a_rare_class_are_seen_more_often_and_differently() {
+    // Class 1 is in one of 16 images: sqrt(.5 / (1/16)) = 2.83; class 0 in all.
+    let mut dataset = Plain::new(16, &[]);
+    for (index, image) in dataset.annotations.images.iter_mut().enumerate() {
+        let classes = if index == 5 { vec![0, 1, 1] } else { vec![0] };
+        image.annotations = classes.into_iter().map(|class| Annotation::new(class, [0.0, 0.0, 4.0, 4.0])).collect();
+    }
+    let config = LoaderConfig { workers: 3, class_balance: Some(ClassBalance { threshold: 0.5 }), ..SHUFFLED };
+    let loader = loader_of(dataset, config);
+    // 2.83 rounded.
+    assert_eq!(loader.num_batches(), 18usize.div_ceil(4));
+    let loaded: Vec<LoadedBatch> = loader.epoch(1).collect();
+    assert_eq!(indices(&loaded).concat(), loader.order(1));
+    let order = loader.order(1);
+    assert_eq!((order.len(), order.iter().filter(|&&index| index == 5).count()), (18, 3));
+    assert!((0..16).all(|index| order.contains(&index)));
+    assert_ne!(order, loader.order(2));
+    assert!(loaded[2..] == loader.epoch_from(1, 2).collect::<Vec<_>>());
+    // The three showings of image 5 are augmented each in its own way.
+    let shown: Vec<_> =
+        loaded.iter().flat_map(|loaded| &loaded.batch.images).filter(|image| image.index == 5).collect();
+    assert!(shown.windows(2).any(|pair| pair[0].boxes != pair[1].boxes), "{shown:?}");
 }
 
 #[test]
@@ -285,5 +310,10 @@ fn counts_of_zero_are_named() {
         ("loader.prefetch", LoaderConfig { prefetch: 0, ..SHUFFLED }),
     ] {
         assert_eq!(config.validate().unwrap_err().field, field);
+    }
+    for threshold in [0.0, -1.0, 1.5, f64::NAN] {
+        let class_balance = Some(ClassBalance { threshold });
+        let error = LoaderConfig { class_balance, ..SHUFFLED }.validate().unwrap_err();
+        assert_eq!(error.field, "class_balance.threshold");
     }
 }

@@ -1,7 +1,7 @@
 //! The losses by name, and the two things a detector does with them: select examples, sum their loss.
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::examples::{self, ExampleFilter};
 use crate::kernels::Curve;
@@ -10,11 +10,11 @@ use crate::{Alpha, AlphaBalanced, Focal, FocalStar, HardExamples, LossError, Sam
 /// A loss of class logits.
 ///
 /// In a configuration it is a table with the loss's name as its one key (`focal = { alpha = 0.25, gamma = 2 }`), or
-/// the name alone for `"cross_entropy"`.
+/// the name alone (`"focal"`) for the defaults. `ohem` is another name of `hard_examples`.
 ///
 /// A training step calls [`select`](Self::select) once with all levels of its images, then [`sum`](Self::sum) level
 /// by level with the classes it got back, and adds; how the result is normalised is the caller's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassLoss {
     /// The focal loss.
@@ -41,7 +41,8 @@ impl ClassLoss {
     /// Whether every hyper-parameter is in its range; [`sum`](Self::sum) and [`select`](Self::select) ask too.
     ///
     /// # Errors
-    /// The first one that is not. The length of a per-class alpha is only known with the logits.
+    /// The first one that is not. What a per-class alpha's length should be is only known with the classes:
+    /// [`validate_for`](Self::validate_for).
     pub fn validate(&self) -> Result<(), LossError> {
         match self {
             ClassLoss::Focal(loss) => loss.validate(),
@@ -51,6 +52,15 @@ impl ClassLoss {
             ClassLoss::HardExamples(loss) => loss.validate(),
             ClassLoss::Sampled(loss) => loss.validate(),
         }
+    }
+
+    /// As [`validate`](Self::validate), and whether a per-class alpha has a number for each of `num_classes`.
+    ///
+    /// # Errors
+    /// The first hyper-parameter that is not as it should be.
+    pub fn validate_for(&self, num_classes: usize) -> Result<(), LossError> {
+        self.validate()?;
+        self.pointwise().1.weights::<f64>(num_classes).map(|_| ())
     }
 
     /// Whether [`select`](Self::select) drops anchors; if not, it gives back what it got and can be left out.

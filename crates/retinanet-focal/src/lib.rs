@@ -33,6 +33,7 @@ mod examples;
 pub mod kernels;
 mod op;
 mod parameters;
+mod reading;
 
 pub use alpha::Alpha;
 pub use class_loss::ClassLoss;

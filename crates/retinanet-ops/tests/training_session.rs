@@ -67,12 +67,15 @@ fn session(network: &Network, options: &TrainingOptions) -> TrainingSession {
 
 /// A step of the same loss; returns the outputs.
 fn step(session: &mut TrainingSession, parameters: &Parameters, accumulate: bool) -> Vec<Vec<f32>> {
+    if !accumulate {
+        session.begin();
+    }
     session.forward(parameters, &pixels(), IMAGES).expect("outputs");
     let outputs: Vec<Vec<f32>> = (0..OUTPUTS).map(|idx| session.output(idx).1.to_vec()).collect();
     for (idx, output) in outputs.iter().enumerate() {
         session.set_output_gradient(idx, &noise(output.len(), 90 + idx as u64));
     }
-    session.backward(parameters, accumulate).expect("gradients");
+    session.backward(parameters).expect("gradients");
     outputs
 }
 

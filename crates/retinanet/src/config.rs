@@ -1,11 +1,15 @@
 //! The typed configuration, and the presets that carry the references' numbers.
 
+mod assignment;
+
+use crate::early_stopping::EarlyStopping;
+use crate::ema::EmaConfig;
 use crate::loss::{BoxLoss, LossConfig};
-use crate::optim::{Decay, OptimizerConfig, Schedule};
+use crate::optim::{Decay, OptimizerConfig, RateFactors, Schedule};
 use crate::postprocess::PostProcessing;
-use retinanet_anchors::{AnchorConfig, BoxCoder, Matcher};
+use retinanet_anchors::{AnchorConfig, Atss, BoxCoder, Matcher, Matching};
 use retinanet_backbone::{FpnConfig, ResNetConfig};
-use retinanet_data::{Augmentation, Preprocessing};
+use retinanet_data::{Augmentation, ClassBalance, Preprocessing};
 use retinanet_head::HeadConfig;
 use retinanet_ops::kernels::cpu::inference::Precision;
 use retinanet_ops::network::NormKind;
@@ -24,7 +28,7 @@ pub struct Config {
     /// The boxes that the head starts from.
     pub anchors: AnchorConfig,
     /// Which anchors learn which ground truth.
-    pub matcher: Matcher,
+    pub matcher: Matching,
     /// Boxes to deltas and back.
     pub box_coder: BoxCoder,
     /// What training descends.
@@ -52,17 +56,29 @@ pub struct TrainConfig {
     /// What convolutions multiply and how activations are stored, f32 or bf16; parameters, their gradients, the statistics of
     /// norms and the losses are f32 in both.
     #[serde(default)]
-    pub precision: Precision,
+    pub dtype: Precision,
+    /// Images that run through the network together, the gradients of a batch adding up over such parts: a batch in the
+    /// memory of a part. Batch norms take the statistics of a part. None for whole batches.
+    pub micro_batch: Option<usize>,
     /// What descends.
     pub optimizer: OptimizerConfig,
+    /// Factors on the learning rate of the backbone, as a whole and by layer.
+    #[serde(default)]
+    pub rates: RateFactors,
     /// The learning rate over the steps.
     pub schedule: Schedule,
     /// The norm that all gradients together are cut to; none to leave them.
     pub clip_norm: Option<f64>,
+    /// The running average of the weights, scored and saved in their place; none for the weights themselves.
+    pub ema: Option<EmaConfig>,
+    /// Whether images of rare classes are seen more often; none for each image once an epoch.
+    pub class_balance: Option<ClassBalance>,
     /// What happens to a picture before it is learned from.
     pub augmentation: Augmentation,
     /// Epochs between two scorings of the validation split; the last epoch is always scored.
     pub validate_every: usize,
+    /// Ends a training that gets no better; none for all epochs.
+    pub early_stopping: Option<EarlyStopping>,
     /// Start of everything that is drawn: weights, order, augmentation.
     pub seed: u64,
 }
@@ -75,11 +91,13 @@ impl TrainConfig {
 }
 
 /// Names of the presets and their complete files.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     ("paper_r50", include_str!("presets/paper_r50.toml")),
     ("paper_r101", include_str!("presets/paper_r101.toml")),
     ("torchvision_r50_v1", include_str!("presets/torchvision_r50_v1.toml")),
     ("torchvision_r50_v2", include_str!("presets/torchvision_r50_v2.toml")),
+    ("detectron2_r50_1x", include_str!("presets/detectron2_r50_1x.toml")),
+    ("detectron2_r50_3x", include_str!("presets/detectron2_r50_3x.toml")),
     ("small_r18", include_str!("presets/small_r18.toml")),
 ];
 
@@ -117,6 +135,16 @@ pub enum ConfigError {
         /// What was given.
         found: String,
     },
+}
+
+impl ConfigError {
+    /// An error about this field unless the condition holds.
+    pub(crate) fn require(holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display) -> Result<(), Self> {
+        if holds {
+            return Ok(());
+        }
+        Err(Self::Value { field: field.to_owned(), expected: expected.to_owned(), found: found.to_string() })
+    }
 }
 
 impl Config {
@@ -165,7 +193,7 @@ impl Config {
         } else {
             let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
             for assignment in assignments {
-                assign(&mut table, assignment)?;
+                assignment::assign(&mut table, assignment)?;
             }
             table.try_into().map_err(parse_error)?
         };
@@ -186,10 +214,7 @@ impl Config {
     /// # Errors
     /// A value is out of its range; the first is named.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display| {
-            let (field, expected, found) = (field.to_owned(), expected.to_owned(), found.to_string());
-            if holds { Ok(()) } else { Err(ConfigError::Value { field, expected, found }) }
-        };
+        let check = ConfigError::require;
         // Far above any network that has been published, and far below what overflows or takes all memory.
         let Config { backbone, fpn, head, .. } = self;
         for (field, found, limit) in [
@@ -208,6 +233,9 @@ impl Config {
             &self.train;
         check(*epochs > 0, "train.epochs", "at least 1", epochs)?;
         check(*batch > 0, "train.batch", "at least 1", batch)?;
+        let is_float = self.train.dtype != Precision::Int8;
+        check(is_float, "train.dtype", "f32 or bf16", &"int8")?;
+        check(self.train.micro_batch != Some(0), "train.micro_batch", "at least 1, or left out", &0)?;
         check(*reference_batch > 0, "train.reference_batch", "at least 1", reference_batch)?;
         check(*validate_every > 0, "train.validate_every", "at least 1", validate_every)?;
         check(learning_rate.is_finite() && *learning_rate > 0.0, "train.learning_rate", "above 0", learning_rate)?;
@@ -233,9 +261,13 @@ impl Config {
         if let OptimizerConfig::Sgd { momentum, .. } = self.train.optimizer {
             check((0.0..1.0).contains(&momentum), "train.optimizer.sgd.momentum", "within [0, 1)", &momentum)?;
         }
-        let (OptimizerConfig::Sgd { weight_decay, norm_weight_decay, .. }
-        | OptimizerConfig::Adamw { weight_decay, norm_weight_decay }) = self.train.optimizer;
-        for (field, found) in [("weight_decay", weight_decay), ("norm_weight_decay", norm_weight_decay)] {
+        let (OptimizerConfig::Sgd { weight_decay, norm_weight_decay, bias_weight_decay, .. }
+        | OptimizerConfig::Adamw { weight_decay, norm_weight_decay, bias_weight_decay }) = self.train.optimizer;
+        for (field, found) in [
+            ("weight_decay", weight_decay),
+            ("norm_weight_decay", norm_weight_decay),
+            ("bias_weight_decay", bias_weight_decay.unwrap_or(0.0)),
+        ] {
             check((0.0..=1.0).contains(&found), &format!("train.optimizer.{field}"), "within [0, 1]", &found)?;
         }
         if let BoxLoss::SmoothL1 { beta } = self.loss.r#box {
@@ -254,10 +286,26 @@ impl Config {
             "within [0, 1]",
             &post.nms_iou_threshold,
         )?;
-        let Matcher { foreground_iou, background_iou, .. } = self.matcher;
-        check((0.0..=1.0).contains(&foreground_iou), "matcher.foreground_iou", "within [0, 1]", &foreground_iou)?;
-        let limit = format!("within [0, matcher.foreground_iou = {foreground_iou}]");
-        check((0.0..=foreground_iou).contains(&background_iou), "matcher.background_iou", &limit, &background_iou)?;
+        match self.matcher {
+            Matching::Iou(Matcher { foreground_iou, background_iou, .. }) => {
+                check(
+                    (0.0..=1.0).contains(&foreground_iou),
+                    "matcher.foreground_iou",
+                    "within [0, 1]",
+                    &foreground_iou,
+                )?;
+                let limit = format!("within [0, matcher.foreground_iou = {foreground_iou}]");
+                check(
+                    (0.0..=foreground_iou).contains(&background_iou),
+                    "matcher.background_iou",
+                    &limit,
+                    &background_iou,
+                )?;
+            }
+            Matching::Atss(Atss { candidates }) => {
+                check((1..=1000).contains(&candidates), "matcher.atss.candidates", "within [1, 1000]", &candidates)?;
+            }
+        }
         let weights_are_positive = self.box_coder.weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
         check(weights_are_positive, "box_coder.weights", "above 0", &format!("{:?}", self.box_coder.weights))?;
         let clamp = self.box_coder.clamp;
@@ -265,35 +313,12 @@ impl Config {
         let message = |e: &dyn std::fmt::Display| ConfigError::Parse { message: e.to_string() };
         self.preprocessing.validate().map_err(|e| message(&e))?;
         self.train.augmentation.validate().map_err(|e| message(&e))?;
+        self.train.rates.validate()?;
+        self.train.ema.map_or(Ok(()), |ema| ema.validate())?;
+        self.train.early_stopping.map_or(Ok(()), |stopping| stopping.validate())?;
+        self.train.class_balance.map_or(Ok(()), |balance| balance.validate().map_err(|e| message(&e)))?;
         self.loss.class.validate().map_err(|e| message(&e))
     }
-}
-
-/// Sets one `a.b.c=value` in the table.
-fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
-    let error = |expected: String| ConfigError::Assignment { assignment: assignment.to_owned(), expected };
-    let (path, value) = assignment.split_once('=').ok_or_else(|| error("key=value".to_owned()))?;
-    let value = value.trim();
-    let parsed: Option<toml::Value> =
-        toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
-    // A number may start with its point, as people type it.
-    let parsed = parsed.or_else(|| value.parse::<f64>().ok().map(toml::Value::Float));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
-
-    let keys: Vec<&str> = path.trim().split('.').collect();
-    let (last, parents) = keys.split_last().ok_or_else(|| error("key=value".to_owned()))?;
-    let mut here = table;
-    for key in parents {
-        let entry = here.entry((*key).to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        here = entry.as_table_mut().ok_or_else(|| error(format!("{key} to be a table")))?;
-    }
-    // Whole numbers are accepted where the field holds a fraction.
-    let value = match (here.get(*last), value) {
-        (Some(toml::Value::Float(_)), toml::Value::Integer(integer)) => toml::Value::Float(integer as f64),
-        (_, value) => value,
-    };
-    here.insert((*last).to_owned(), value);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -310,18 +335,68 @@ mod tests {
     }
 
     #[test]
+    fn milestones_are_those_of_the_sources() -> Result<(), ConfigError> {
+        // Of epochs, or of steps.
+        for (name, total, expected) in [
+            ("torchvision_r50_v1", 26.0, [16.0, 22.0]),
+            ("torchvision_r50_v2", 26.0, [16.0, 22.0]),
+            ("detectron2_r50_1x", 90_000.0, [60_000.0, 80_000.0]),
+            ("detectron2_r50_3x", 270_000.0, [210_000.0, 250_000.0]),
+        ] {
+            let Decay::Step { milestones, .. } = Config::preset(name)?.train.schedule.decay else { panic!("{name}") };
+            assert_eq!(milestones.iter().map(|share| share * total).collect::<Vec<_>>(), expected, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn assignments_are_merged_before_reading() -> Result<(), ConfigError> {
         let text = Config::preset_text("paper_r50")?;
         let set =
             |assignments: &[&str]| Config::parse(text, &assignments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
         assert_eq!(set(&["train.learning_rate=1", "train.seed=7"])?.train.learning_rate, 1.0);
         assert_eq!(set(&["loss.box_weight=.5"])?.loss.box_weight, 0.5);
+        let listed = set(&["preprocessing.mean=[.5,-.25, +.125]", "train.schedule.warmup={ steps = 3, factor=.1 }"])?;
+        assert_eq!((listed.preprocessing.mean, listed.train.schedule.warmup.factor), ([0.5, -0.25, 0.125], 0.1));
         assert_eq!(
             set(&["backbone.depth=r34", "fpn.p6_source=\"p5\""])?.backbone.depth,
             retinanet_backbone::ResNetDepth::R34
         );
         let adamw = set(&["train.optimizer={ adamw = { weight_decay = 0.05, norm_weight_decay = 0.0 } }"])?;
-        assert_eq!(adamw.train.optimizer, OptimizerConfig::Adamw { weight_decay: 0.05, norm_weight_decay: 0.0 });
+        let (weight_decay, norm_weight_decay, bias_weight_decay) = (0.05, 0.0, None);
+        assert_eq!(
+            adamw.train.optimizer,
+            OptimizerConfig::Adamw { weight_decay, norm_weight_decay, bias_weight_decay }
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn every_option_of_a_recipe_can_be_set_and_comes_back_from_its_file() -> Result<(), ConfigError> {
+        let text = Config::preset_text("small_r18")?;
+        for assignment in [
+            "train.rates.backbone=0.1",
+            "train.rates.layer_decay=.75",
+            "train.ema={}",
+            "train.ema.decay=.99",
+            "train.ema.warmup=0",
+            "train.early_stopping={}",
+            "train.early_stopping.patience=3",
+            "train.early_stopping.min_delta=.001",
+            "train.class_balance.threshold=.1",
+            "train.optimizer.sgd.bias_weight_decay=1e-4",
+            "matcher={ atss = {} }",
+            "loss.box=diou",
+            "loss.box=ciou",
+            "loss.class=focal_star",
+            "loss.class=ohem",
+            "loss.class.focal.alpha=[.25, 0.5]",
+            "backbone.frozen_stages=2",
+        ] {
+            let config = Config::parse(text, &[assignment.to_owned()])?;
+            assert_ne!(config, Config::preset("small_r18")?, "{assignment}");
+            assert_eq!(Config::parse(&config.to_toml()?, &[])?, config, "{assignment}");
+        }
         Ok(())
     }
 
@@ -341,6 +416,23 @@ mod tests {
         check_error("train.epochs.more=1", "epochs to be a table");
         check_error("post_processing.score_threshold=1.5", "within [0, 1)");
         check_error("matcher.background_iou=.6", "matcher.background_iou");
+        check_error("train.rates.backbone=2", "train.rates.backbone: expected within [0, 1], found 2");
+        check_error("train.rates.layer_decay=0", "train.rates.layer_decay: expected above 0, at most 1, found 0");
+        check_error("train.ema.decay=1", "train.ema.decay: expected within [0, 1), found 1");
+        check_error("train.early_stopping.patience=0", "train.early_stopping.patience: expected at least 1, found 0");
+        check_error("train.early_stopping.min_delta=-1", "train.early_stopping.min_delta: expected within [0, 1]");
+        check_error("train.class_balance.threshold=0", "class_balance.threshold: expected a number above 0, at most 1");
+        check_error("train.class_balance={}", "threshold");
+        check_error(
+            "train.optimizer.sgd.bias_weight_decay=2",
+            "train.optimizer.bias_weight_decay: expected within [0, 1]",
+        );
+        check_error("loss.class.focal_star.gamma=4", "class loss: expected one, found focal");
+        check_error("matcher.atss.candidates=9", "expected either atss or thresholds, found both");
+        check_error(
+            "matcher={ atss = { candidates = 0 } }",
+            "matcher.atss.candidates: expected within [1, 1000], found 0",
+        );
         check_error("box_coder.clamp=nan", "box_coder.clamp");
         check_error("head.depth=1000000", "head.depth: expected at most 64, found 1000000");
         check_error("backbone.width=4611686018427387904", "backbone.width");

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::import::{self, Origin, Toolkit};
 use crate::model::{Model, Predictions};
 use crate::quantization;
+use crate::train::TRAINING_FORMAT;
 use crate::weights::{self, WeightFile};
 use candle_core::{DType, Device, Tensor};
 use retinanet_anchors::{Detection, ImageSize};
@@ -32,6 +33,7 @@ pub struct Detector {
 }
 
 /// Entries of a checkpoint's metadata.
+pub(crate) const FORMAT: &str = "format";
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const CLASSES: &str = "classes";
 const QUANTIZATION: &str = "quantization";
@@ -71,6 +73,7 @@ impl Detector {
 
     fn from_checkpoint(path: &Path, file: WeightFile) -> Result<Self> {
         let metadata = |key: &'static str, message: String| Error::Metadata { path: path.to_owned(), key, message };
+        refuse_training(path, &file)?;
         let text = file.metadata.get(CONFIG).map(String::as_str).unwrap_or_default();
         let config = Config::parse(text, &[]).map_err(|e| metadata(CONFIG, e.to_string()))?;
         let classes = file
@@ -112,7 +115,7 @@ impl Detector {
     pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let classes = serde_json::to_string(&self.classes).expect("numbers and strings have a form in JSON");
         let mut metadata = BTreeMap::from([
-            ("format".to_owned(), "retinanet".to_owned()),
+            (FORMAT.to_owned(), "retinanet".to_owned()),
             (CONFIG.to_owned(), self.config.to_toml()?),
             (CLASSES.to_owned(), classes),
         ]);
@@ -175,6 +178,15 @@ impl Detector {
         }
         Ok(detections)
     }
+}
+
+/// Refuses the state of a training, whose weights are not yet a model: they may not be those that detect.
+pub(crate) fn refuse_training(path: &Path, file: &WeightFile) -> Result<()> {
+    if file.metadata.get(FORMAT).is_none_or(|format| format != TRAINING_FORMAT) {
+        return Ok(());
+    }
+    let message = "expected a model, found the state of a training; its model is last.safetensors".to_owned();
+    Err(Error::Metadata { path: path.to_owned(), key: FORMAT, message })
 }
 
 /// The batch's pixels as a tensor `[N, H, W, 3]`.

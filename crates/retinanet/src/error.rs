@@ -68,19 +68,21 @@ pub enum Error {
     #[error("data: {0}")]
     Data(String),
     /// The loss stopped being a number. The last checkpoint is as it was.
+    #[error("{0}")]
+    LossNotFinite(Box<crate::NotFinite>),
+    /// The weights stopped being numbers, which the loss did not see. The last checkpoint is as it was.
     #[error(
-        "step {step}: loss: expected a finite number, found class {class} box {boxes}; images {images}; usual causes: a learning rate too high for the batch (halve train.learning_rate), no warm-up, no train.clip_norm"
+        "after {step} steps: weights: expected finite numbers, found others in {name}; usual cause: a learning rate too high"
     )]
-    LossNotFinite {
-        /// Optimiser step, from 0.
+    WeightsNotFinite {
+        /// Steps of the optimiser that are done.
         step: usize,
-        /// Class loss.
-        class: f32,
-        /// Box loss.
-        boxes: f32,
-        /// Names of the images of the batch.
-        images: String,
+        /// The first tensor with such a number.
+        name: String,
     },
+    /// A checkpoint that no training can go on from, or not this one.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::CheckpointError),
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -19,14 +19,18 @@
 //! background index anywhere), R = H * W * A anchors of a level, G ground truths. Activations are channels-last,
 //! `[N, H, W, C]`; weights have torch's order and names.
 
+mod classes;
 mod config;
 mod detector;
+mod early_stopping;
+mod ema;
 mod error;
 mod evaluate;
 mod export;
 mod import;
 mod initialize;
 mod loss;
+mod loss_distribution;
 mod model;
 mod optim;
 mod plan;
@@ -39,16 +43,21 @@ mod train;
 mod training_step;
 pub mod weights;
 
+pub use classes::validation_class_notes;
 pub use config::{Config, ConfigError, TrainConfig};
 pub use detector::Detector;
+pub use early_stopping::{EarlyStopping, Progress};
+pub use ema::{AveragedWeights, EmaConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use export::{OnnxFile, OnnxInput, OnnxOptions, OnnxValue, TorchvisionModel, to_torchvision};
 pub use import::{Origin, Toolkit};
 pub use loss::{BoxLoss, DetectionLoss, ForegroundAnchor, LossConfig, Losses, Normalizer};
+pub use loss_distribution::{LossDistribution, LossExamples};
 pub use model::{Features, Model, Network, Predictions};
 pub use optim::{
-    Decay, Optimizer, OptimizerConfig, ParameterGradients, Schedule, Warmup, clip_gradients, gradient_norm,
+    Decay, Optimizer, OptimizerConfig, ParameterGradients, RateFactors, Schedule, Warmup, clip_gradients,
+    gradient_norm, gradient_norms,
 };
 pub use plan::{DetectionPlan, InferenceOptions, RunReport, Runner};
 pub use postprocess::{Borders, Candidate, PostProcessing};
@@ -62,5 +71,8 @@ pub use retinanet_ops::network::training::{Gradients, TrainingOptions};
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
-pub use train::{EpochSummary, Event, Outcome, Step, Training};
+pub use train::{
+    Checkpoint, CheckpointError, CheckpointInterval, EpochSummary, Event, NotFinite, Outcome, Step, Training,
+    TrainingState,
+};
 pub use training_step::TrainingStep;

@@ -1,12 +1,13 @@
 //! The weights that a training starts from.
 
+use crate::classes::{ClassLayer, class_layer, reorder};
 use crate::config::Config;
-use crate::detector::CLASSES;
+use crate::detector::{CLASSES, refuse_training};
 use crate::error::{Error, Result};
 use crate::import::{self, Foundation, Trained};
 use crate::initialize::initialize;
 use crate::model::{Model, Network};
-use crate::weights;
+use crate::weights::{self, WeightFile};
 use candle_core::{Device, Tensor};
 use retinanet_annotations::Class;
 use retinanet_ops::network::Parameters;
@@ -42,15 +43,27 @@ const STEM: &str = "backbone.body.conv1.weight";
 /// Makes the model that a training starts from.
 ///
 /// # Errors
-/// A file cannot be read, or lacks a tensor that it is asked for, or has it in another shape: all are named.
+/// A per-class alpha is not of these classes; or a file cannot be read, or lacks a tensor that it is asked for, or has it in
+/// another shape: all are named.
 pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Result<Start> {
+    config.loss.class.validate_for(classes.len())?;
+    let mut start = with_weights(config, classes, weights)?;
+    if config.train.ema.is_some() {
+        start
+            .notes
+            .push("weights: the running average over the steps is what is scored and saved (train.ema)".to_owned());
+    }
+    Ok(start)
+}
+
+fn with_weights(config: &Config, classes: &[Class], weights: &InitialWeights) -> Result<Start> {
     match weights {
         InitialWeights::New => {
             let notes = vec![format!("weights: new, seed {}", config.train.seed)];
             Ok(Start { model: Model::new(config, classes.len(), config.train.seed)?, notes })
         }
         InitialWeights::Backbone(path) => {
-            let file = weights::read(path)?;
+            let file = read_model(path)?;
             let is_quantized = file.quantization.is_some();
             let (tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
             let (backbone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -73,7 +86,7 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             })
         }
         InitialWeights::Detector(path) => {
-            let file = weights::read(path)?;
+            let file = read_model(path)?;
             let named: Option<Vec<Class>> = file.metadata.get(CLASSES).and_then(|text| serde_json::from_str(text).ok());
             let is_quantized = file.quantization.is_some();
             let (mut tensors, trained_notes) = adapted(import::foundation(file)?, config, path)?;
@@ -86,26 +99,32 @@ pub fn start(config: &Config, classes: &[Class], weights: &InitialWeights) -> Re
             let shape_fits = tensors
                 .get(&bias)
                 .is_some_and(|t| Some(t.dims()) == network.expected_shapes().get(&bias).map(Vec::as_slice));
-            let names =
-                |classes: &[Class]| classes.iter().map(|class| class.name.clone()).collect::<Vec<_>>().join(", ");
-            let keeps = match &named {
-                Some(named) => shape_fits && names(named) == names(classes),
-                None => shape_fits,
-            };
-            if !keeps {
-                tensors.retain(|name, _| !name.starts_with(CLASS_LAYER));
-                let theirs = named.as_deref().map_or("classes without names".to_owned(), names);
-                notes.push(format!(
-                    "weights: class layer starts anew: the file has {theirs}; the data has {}",
-                    names(classes)
-                ));
+            let layer = class_layer(named.as_deref(), classes, shape_fits);
+            let is_new = matches!(layer, ClassLayer::New(_));
+            match layer {
+                ClassLayer::Kept(note) => notes.extend(note),
+                ClassLayer::Reordered(order, note) => {
+                    reorder(&mut tensors, CLASS_LAYER, &order)?;
+                    notes.push(note);
+                }
+                ClassLayer::New(note) => {
+                    tensors.retain(|name, _| !name.starts_with(CLASS_LAYER));
+                    notes.push(note);
+                }
             }
             Ok(Start {
-                model: complete(config, network, path, tensors, |name| !keeps && name.starts_with(CLASS_LAYER))?,
+                model: complete(config, network, path, tensors, |name| is_new && name.starts_with(CLASS_LAYER))?,
                 notes,
             })
         }
     }
+}
+
+/// Reads the weights of a model, which a training's state is not.
+fn read_model(path: &Path) -> Result<WeightFile> {
+    let file = weights::read(path)?;
+    refuse_training(path, &file)?;
+    Ok(file)
 }
 
 /// The tensors of another training for pictures prepared as the configuration says, and a note for each thing in which the

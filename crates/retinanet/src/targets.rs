@@ -3,8 +3,9 @@
 use crate::loss::ForegroundAnchor;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
-use retinanet_anchors::{Assignment, BBox, Matcher, Pyramid};
+use retinanet_anchors::{Assignment, BBox, Matching, Pyramid};
 use retinanet_focal::{BACKGROUND, IGNORE};
+use std::ops::Range;
 
 /// The objects of one image, in the frame of the batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,15 +28,23 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Assigns every anchor of every image.
+    /// Assigns every anchor of every image; A consecutive ones, `anchors_per_location`, share a centre.
     ///
     /// # Errors
     /// candle cannot hold the classes.
-    pub fn new(matcher: &Matcher, anchors: &Pyramid<Vec<BBox>>, ground_truth: &[GroundTruth]) -> Result<Self> {
+    pub fn new(
+        matching: &Matching,
+        anchors: &Pyramid<Vec<BBox>>,
+        anchors_per_location: usize,
+        ground_truth: &[GroundTruth],
+    ) -> Result<Self> {
         let joined: Vec<BBox> = anchors.values().concat();
+        let assign = |objects: &GroundTruth| match matching {
+            Matching::Iou(matcher) => matcher.assign(&joined, &objects.boxes),
+            Matching::Atss(atss) => atss.assign(anchors, anchors_per_location, &objects.boxes),
+        };
         // Images are independent of each other, and their order is kept.
-        let assignments: Vec<Vec<Assignment>> =
-            ground_truth.par_iter().map(|objects| matcher.assign(&joined, &objects.boxes)).collect();
+        let assignments: Vec<Vec<Assignment>> = ground_truth.par_iter().map(assign).collect();
 
         let is_foreground = |assignment: &&Assignment| matches!(assignment, Assignment::Foreground { .. });
         let num_foreground = assignments.iter().map(|image| image.iter().filter(is_foreground).count()).collect();
@@ -70,12 +79,48 @@ impl Targets {
             num_foreground,
         })
     }
+
+    /// Those of some images, which are counted from 0 again.
+    ///
+    /// # Errors
+    /// There are fewer images.
+    pub fn of_images(&self, images: Range<usize>) -> Result<Self> {
+        let classes = self.classes.try_map(|_, classes| classes.narrow(0, images.start, images.len())?.contiguous())?;
+        let foreground = self.foreground.map(|_, foreground| {
+            let of_images = foreground.iter().filter(|anchor| images.contains(&anchor.image_idx));
+            let counted_anew =
+                |anchor: &ForegroundAnchor| ForegroundAnchor { image_idx: anchor.image_idx - images.start, ..*anchor };
+            of_images.map(counted_anew).collect()
+        });
+        let num_foreground = self.num_foreground.get(images).unwrap_or_default().to_vec();
+        Ok(Self { classes, foreground, num_foreground })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use retinanet_anchors::PyramidLevel;
+    use retinanet_anchors::{Atss, PyramidLevel};
+
+    #[test]
+    fn the_rule_of_matching_decides() -> Result<()> {
+        let square = |x0: f32, side: f32| BBox::new(x0, 0.0, x0 + side, side);
+        let levels = vec![vec![square(2.0, 10.0), square(40.0, 10.0)], vec![square(-4.0, 20.0)]];
+        let anchors = Pyramid::new(PyramidLevel::P3, levels).expect("two levels");
+        let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![3] }];
+        // IoU 2/3, 0 and 1/4. By thresholds the first alone learns the box; of one candidate a level, 2/3 and 1/4, none
+        // reaches mean + deviation, .753; with both of the first level as candidates the threshold is .642.
+        let of = |matching: Matching| -> Result<Vec<i64>> {
+            let targets = Targets::new(&matching, &anchors, 1, &ground_truth)?;
+            let levels = targets.classes.values().iter().map(|level| level.flatten_all()?.to_vec1::<i64>());
+            Ok(levels.collect::<Result<Vec<_>>>()?.concat())
+        };
+        let atss = |candidates| Matching::Atss(Atss { candidates });
+        assert_eq!(of(Matching::default())?, [3, BACKGROUND, BACKGROUND]);
+        assert_eq!(of(atss(1))?, [BACKGROUND; 3]);
+        assert_eq!(of(atss(2))?, [3, BACKGROUND, BACKGROUND]);
+        Ok(())
+    }
 
     #[test]
     fn anchors_of_two_levels_share_one_assignment() -> Result<()> {
@@ -86,7 +131,7 @@ mod tests {
         )
         .expect("two levels");
         let ground_truth = [GroundTruth { boxes: vec![square(0.0, 10.0)], classes: vec![7] }, GroundTruth::default()];
-        let targets = Targets::new(&Matcher::default(), &anchors, &ground_truth)?;
+        let targets = Targets::new(&Matching::default(), &anchors, 1, &ground_truth)?;
         // IoU of the first image's box: 1, 0 | 100 / 144 = .69, 100 / 1600; an image with no boxes is all background.
         assert_eq!(targets.classes.values()[0].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);
         assert_eq!(targets.classes.values()[1].to_vec2::<i64>()?, [[7, BACKGROUND], [BACKGROUND, BACKGROUND]]);

@@ -27,6 +27,11 @@ impl TrainingStep {
         Ok(Self { session: TrainingSession::new(&recorder, &outputs, options)? })
     }
 
+    /// Begins a step: what the passes from here on give adds up, and what was before is forgotten.
+    pub fn begin(&mut self) {
+        self.session.begin();
+    }
+
     /// Logits and deltas of a batch, each a variable, batch norms with the statistics of the batch.
     ///
     /// # Shapes
@@ -61,7 +66,7 @@ impl TrainingStep {
         Ok(Predictions { class_logits, box_deltas, grids })
     }
 
-    /// The gradients of all trained parameters by the losses of the last [`Self::forward`]'s predictions.
+    /// Adds the gradients of all trained parameters by the losses of the last [`Self::forward`]'s predictions.
     ///
     /// # Errors
     /// The losses do not come from these predictions, or a tensor operation fails.
@@ -83,11 +88,11 @@ impl TrainingStep {
         }
         // Their memory is free while the session works.
         drop((gradients, predictions));
-        self.session.backward(&model.parameters, false)?;
+        self.session.backward(&model.parameters)?;
         Ok(())
     }
 
-    /// The gradients of the last [`Self::backward`].
+    /// The gradients of the step.
     pub fn gradients(&self) -> &Gradients {
         self.session.gradients()
     }
@@ -97,7 +102,7 @@ impl TrainingStep {
         self.session.gradients_mut()
     }
 
-    /// Moves the running statistics of batch norms by what the last [`Self::forward`] has seen.
+    /// Moves the running statistics of batch norms by what the step has seen.
     ///
     /// # Errors
     /// A running statistic is missing.

@@ -76,7 +76,7 @@ const CASES: [Case; 3] = [
         class_gain: 0.7,
         num_classes: 91,
         preset: "torchvision_r50_v2",
-        assignments: &["preprocessing.min_size=320", "preprocessing.max_size=512"],
+        assignments: &["backbone.frozen_stages=0", "preprocessing.min_size=320", "preprocessing.max_size=512"],
         f32_gradients: 1e-2,
     },
 ];
@@ -370,7 +370,8 @@ fn check_training(
     };
     let ground_truth: Vec<GroundTruth> = batch.images.iter().enumerate().map(objects).collect();
     let anchors = model.network.anchors(batch.padded, &predictions.grids).expect("anchors");
-    let targets = Targets::new(&config.matcher, &anchors, &ground_truth).expect("targets");
+    let targets =
+        Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth).expect("targets");
     let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
     let losses = loss.forward(&predictions, &targets, &anchors, 0).expect("losses");
     for (name, loss) in [("loss_classification", &losses.class), ("loss_box_regression", &losses.r#box)] {

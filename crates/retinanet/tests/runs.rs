@@ -6,7 +6,7 @@ use retinanet::run::{
     Comparison, DataSource, Existing, Metrics, Run, RunDescription, RunFolder, RunRecorder, RunStatus, SplitRole,
     read_events,
 };
-use retinanet::{Config, Detector, Event, InitialWeights, Outcome, Training, start};
+use retinanet::{CheckpointInterval, Config, Detector, Event, InitialWeights, Outcome, Training, start};
 use retinanet_data::{Dataset, DecodeLimits, decode_file};
 use squares::{Squares, tiny};
 use std::fs;
@@ -27,7 +27,14 @@ fn squares() -> Squares {
 
 fn training(config: Config, output: &Path) -> Training {
     let validation: Option<Arc<dyn Dataset>> = Some(Arc::new(squares()));
-    Training { config, train: Arc::new(squares()), validation, output: output.to_owned(), workers: 1 }
+    Training {
+        config,
+        train: Arc::new(squares()),
+        validation,
+        output: output.to_owned(),
+        workers: 1,
+        checkpoint_every: CheckpointInterval::Epoch,
+    }
 }
 
 fn description() -> RunDescription {

@@ -2,7 +2,10 @@
 
 mod squares;
 
-use retinanet::{Config, Detector, Event, InferenceOptions, InitialWeights, Training, evaluate, start};
+use retinanet::{
+    Checkpoint, CheckpointInterval, Config, Detector, Error, Event, InferenceOptions, InitialWeights, Training,
+    evaluate, start,
+};
 use retinanet_annotations::{AnnotationSet, Class};
 use retinanet_data::{Dataset, Sample, SampleError};
 use squares::{Squares, tiny};
@@ -10,7 +13,14 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 fn training(config: Config, train: Squares, output: &std::path::Path) -> Training {
-    Training { config, train: Arc::new(train), validation: None, output: output.to_owned(), workers: 1 }
+    Training {
+        config,
+        train: Arc::new(train),
+        validation: None,
+        output: output.to_owned(),
+        workers: 1,
+        checkpoint_every: CheckpointInterval::Epoch,
+    }
 }
 
 #[test]
@@ -64,6 +74,51 @@ fn images_with_no_boxes_train_and_equal_seeds_give_equal_weights() -> Result<(),
     Ok(())
 }
 
+#[test]
+fn parts_of_a_batch_make_the_step_of_the_whole() -> Result<(), Box<dyn std::error::Error>> {
+    // The tiny network has group norms; the statistics of a batch would be those of a part.
+    let run = |assignment: &str| -> Result<(f32, Vec<f32>), retinanet::Error> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = tiny(&["train.epochs=1", "train.batch=5", assignment]);
+        let train = Squares::new(&[&[], &[(8, 8, 24, 0)], &[(30, 4, 28, 1)], &[], &[(36, 34, 20, 1), (4, 4, 20, 0)]]);
+        let model = start(&config, train.classes(), &InitialWeights::New)?.model;
+        let mut loss = 0.0;
+        let outcome = training(config, train, folder.path()).run(model, &mut |event| {
+            if let Event::Step(step) = event {
+                loss += step.class_loss + step.box_loss;
+            }
+            ControlFlow::Continue(())
+        })?;
+        let weight = outcome.detector.model.parameters.variable("backbone.body.conv1.weight")?;
+        Ok((loss, weight.flatten_all()?.to_vec1()?))
+    };
+    let (loss, whole) = run("train.micro_batch=5")?;
+    for micro_batch in [1, 2] {
+        let (found_loss, found) = run(&format!("train.micro_batch={micro_batch}"))?;
+        assert!((found_loss / loss - 1.0).abs() < 1e-5, "losses {found_loss} and {loss}");
+        let largest = found.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 1e-6, "{micro_batch}: weights differ by {largest}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tiny_network_learns_in_bfloat16() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.epochs=120", "train.dtype=bf16"]);
+    let squares = Squares::new(&[&[(8, 8, 24, 0), (36, 34, 20, 1)], &[(30, 4, 28, 1)]]);
+    let start = start(&config, squares.classes(), &InitialWeights::New)?;
+    let mut losses = Vec::new();
+    training(config, squares, folder.path()).run(start.model, &mut |event| {
+        if let Event::Step(step) = event {
+            losses.push(step.class_loss + step.box_loss);
+        }
+        ControlFlow::Continue(())
+    })?;
+    assert!(losses[119] < 0.2 * losses[0], "loss went from {} to {}", losses[0], losses[119]);
+    Ok(())
+}
+
 /// Writes down in which order samples are asked for.
 struct Watched {
     squares: Squares,
@@ -89,7 +144,14 @@ fn each_epoch_has_an_order_of_its_own_that_the_seed_decides() -> Result<(), Box<
         let watched = Arc::new(Watched { squares: Squares::new(&[&[] as &[_]; 8]), order: Mutex::default() });
         let model = start(&config, watched.classes(), &InitialWeights::New)?.model;
         let train: Arc<dyn Dataset> = watched.clone();
-        let training = Training { config, train, validation: None, output: folder.path().to_owned(), workers: 1 };
+        let training = Training {
+            config,
+            train,
+            validation: None,
+            output: folder.path().to_owned(),
+            workers: 1,
+            checkpoint_every: CheckpointInterval::Epoch,
+        };
         training.run(model, &mut |_| ControlFlow::Continue(()))?;
         Ok(std::mem::take(&mut *watched.order.lock().expect("no thread panics")))
     };
@@ -173,16 +235,72 @@ fn a_score_that_is_not_defined_is_no_best() -> Result<(), Box<dyn std::error::Er
 }
 
 #[test]
-fn a_loss_that_is_no_number_names_its_images() -> Result<(), Box<dyn std::error::Error>> {
+fn a_loss_that_is_no_number_says_where_and_why_and_keeps_the_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let config = tiny(&["train.learning_rate=1e30", "train.schedule.warmup.steps=0", "train.epochs=10"]);
+    // The rate leaps after the first of two epochs.
+    let leap = "train.schedule={ warmup = { steps = 0, factor = 1.0 }, decay = { step = { milestones = [0.5], factor = 1e12 } } }";
+    let config = tiny(&["train.epochs=2", leap]);
+    let squares = || Squares::new(&[&[(8, 8, 24, 0)], &[(30, 4, 28, 1)], &[], &[]]);
+    let model = start(&config, squares().classes(), &InitialWeights::New)?.model;
+    let error = training(config, squares(), folder.path())
+        .run(model, &mut |_| ControlFlow::Continue(()))
+        .expect_err("a rate of 1e10");
+    let Error::LossNotFinite(found) = &error else { panic!("{error}") };
+    assert_eq!((found.step, found.images.len(), found.gradients.len()), (3, 2, 5));
+    assert!(found.images.iter().all(|name| name.starts_with("squares-")), "{found:?}");
+    assert!(found.gradients.iter().all(|(name, norm)| name.contains('.') && !norm.is_finite()), "{found:?}");
+    assert!(error.to_string().contains("train.schedule.warmup.steps=0"), "{error}");
+    let checkpoint = Checkpoint::read(folder.path().join("state.safetensors"))?;
+    assert_eq!((checkpoint.state.epoch, checkpoint.state.step), (1, 2));
+    let detector = Detector::load(folder.path().join("last.safetensors"))?;
+    assert!(detector.model.parameters.iter().all(|(_, variable)| is_finite(variable).expect("f32")));
+    Ok(())
+}
+
+fn is_finite(tensor: &candle_core::Tensor) -> Result<bool, candle_core::Error> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()))
+}
+
+#[test]
+fn weights_that_are_no_numbers_replace_none_that_are() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.learning_rate=1e39", "train.schedule.warmup.steps=0", "train.epochs=1"]);
     let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
     let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
     let error = training(config, squares, folder.path())
         .run(model, &mut |_| ControlFlow::Continue(()))
-        .expect_err("a rate of 1e30");
-    let message = error.to_string();
-    assert!(message.contains("squares-0") && message.contains("learning_rate"), "{message}");
+        .expect_err("a rate of infinity");
+    assert!(matches!(error, Error::WeightsNotFinite { step: 1, .. }), "{error}");
+    assert!(!folder.path().join("last.safetensors").exists());
+    assert_eq!(Checkpoint::read(folder.path().join("state.safetensors"))?.state.step, 0);
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_training_and_the_last_one_stays()
+-> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = tiny(&["train.epochs=3"]);
+    let squares = Squares::new(&[&[(8, 8, 24, 0)]]);
+    let model = start(&config, squares.classes(), &InitialWeights::New)?.model;
+    let (last, state) = (folder.path().join("last.safetensors"), folder.path().join("state.safetensors"));
+    let mut before = Vec::new();
+    let error = training(config, squares, folder.path())
+        .run(model, &mut |event| {
+            if let Event::Step(step) = event
+                && step.step == 1
+            {
+                before = std::fs::read(&state).expect("a checkpoint");
+                // A folder that no file can replace.
+                std::fs::remove_file(&last).expect("a model");
+                std::fs::create_dir_all(last.join("in the way")).expect("a folder");
+            }
+            ControlFlow::Continue(())
+        })
+        .expect_err("no place for the model");
+    assert!(error.to_string().contains("last.safetensors: "), "{error}");
+    assert!(!before.is_empty() && std::fs::read(&state)? == before);
+    assert_eq!(std::fs::read_dir(folder.path())?.count(), 2, "nothing half-written is left");
     Ok(())
 }
 
@@ -213,6 +331,17 @@ fn fine_tuning_with_other_classes_starts_the_class_layer_anew() -> Result<(), Bo
         assert_eq!(values(&started.model, name)? == values(&original, name)?, keeps);
         let name = "backbone.body.conv1.weight";
         assert_eq!(values(&started.model, name)?, values(&original, name)?);
+    }
+
+    // The same classes in another order: their outputs change places, and nothing is lost.
+    let swapped = [class("dark"), class("light")];
+    let started = start(&other_seed, &swapped, &weights)?;
+    assert!(started.notes.iter().any(|note| note.contains("class layer reordered")), "{:?}", started.notes);
+    let name = "head.classification_head.cls_logits.weight";
+    let (found, original_values) = (values(&started.model, name)?, values(&original, name)?);
+    let per_output = found.len() / (2 * started.model.network.anchors_per_location());
+    for (pair, original_pair) in found.chunks(2 * per_output).zip(original_values.chunks(2 * per_output)) {
+        assert!(pair[..per_output] == original_pair[per_output..] && pair[per_output..] == original_pair[..per_output]);
     }
 
     // The backbone alone: the head is drawn from the new seed.

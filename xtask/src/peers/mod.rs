@@ -17,7 +17,7 @@ use crate::date::today;
 use crate::machine::Machine;
 use crate::workspace::{Workspace, run_shown};
 use document::Document;
-use ours::Ours;
+pub(crate) use ours::{Ours, text};
 use section::Section;
 pub(crate) use venv::Venv;
 

@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use retinanet_anchors::{Assignment, BBox, BoxCoder, Matcher, best_ious, class_wise_nms};
+use retinanet_anchors::{Assignment, Atss, BBox, BoxCoder, Matcher, Pyramid, PyramidLevel, best_ious, class_wise_nms};
 
 /// A box with sides, about where images are.
 fn a_box() -> impl Strategy<Value = BBox> {
@@ -89,6 +89,42 @@ proptest! {
                 prop_assert!(anchor.iou(&ground_truth[ground_truth_idx]) > 0.0);
             }
         }
+    }
+
+    #[test]
+    fn adaptive_thresholds_choose_overlapping_anchors_centred_in_their_object(
+        levels in vec(vec(crowded_box(), 0..30), 1..4),
+        ground_truth in vec(crowded_box(), 0..8),
+        candidates in 1usize..12,
+    ) {
+        let levels = Pyramid::new(PyramidLevel::P3, levels).expect("up to three levels");
+        let anchors = levels.values().concat();
+        let assignments = Atss { candidates }.assign(&levels, 1, &ground_truth);
+        prop_assert_eq!(assignments.len(), anchors.len());
+        let mut taken = vec![0; ground_truth.len()];
+        for (anchor, assignment) in anchors.iter().zip(assignments) {
+            prop_assert_ne!(assignment, Assignment::Ignore);
+            if let Assignment::Foreground { ground_truth_idx } = assignment {
+                let bbox = ground_truth[ground_truth_idx];
+                let (x, y) = anchor.center();
+                prop_assert!(anchor.iou(&bbox) > 0.0 && bbox.x0 < x && x < bbox.x1 && bbox.y0 < y && y < bbox.y1);
+                taken[ground_truth_idx] += 1;
+            }
+        }
+        // No object has more anchors than candidates.
+        let most = candidates * levels.len();
+        prop_assert!(taken.iter().all(|&taken| taken <= most), "{taken:?} of {most}");
+    }
+
+    #[test]
+    fn adaptive_thresholds_survive_any_numbers(
+        anchors in vec(any_numbers(), 0..40),
+        ground_truth in vec(any_numbers(), 0..8),
+        per_location in 0usize..4,
+    ) {
+        let levels = Pyramid::new(PyramidLevel::P3, vec![anchors.clone(), anchors]).expect("two levels");
+        let assignments = Atss { candidates: 5 }.assign(&levels, per_location, &ground_truth);
+        prop_assert_eq!(assignments.len(), levels.values().concat().len());
     }
 
     #[test]

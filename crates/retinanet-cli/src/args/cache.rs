@@ -16,11 +16,11 @@ pub(crate) enum CachePlace {
 }
 
 /// What every command that reads images again and again takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct CacheArgs {
-    /// Where decoded images are kept for the next epoch
-    #[arg(long, value_name = "PLACE", value_enum, default_value = "memory")]
-    pub(crate) cache: CachePlace,
+    /// Where decoded images are kept for the next epoch; in memory if not given
+    #[arg(long, value_name = "PLACE", value_enum)]
+    pub(crate) cache: Option<CachePlace>,
     /// Most bytes of decoded images to keep, as 500MB or 2GiB; 1GiB in memory, for each split, and 16GiB on disk if not given
     #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
     pub(crate) cache_limit: Option<ByteSize>,
@@ -35,9 +35,19 @@ fn parse_limit(text: &str) -> Result<ByteSize, String> {
 }
 
 impl CacheArgs {
+    /// Where images are kept.
+    pub(crate) fn place(&self) -> CachePlace {
+        self.cache.unwrap_or(CachePlace::Memory)
+    }
+
+    /// Whether nothing was said.
+    pub(crate) fn is_open(&self) -> bool {
+        self.cache.is_none() && self.cache_limit.is_none() && self.cache_dir.is_none()
+    }
+
     /// The limit in bytes.
     pub(crate) fn limit(&self) -> u64 {
-        let usual = match self.cache {
+        let usual = match self.place() {
             CachePlace::Memory => ByteSize::gib(1),
             CachePlace::Disk => ByteSize::gib(16),
             CachePlace::None => ByteSize::b(0),

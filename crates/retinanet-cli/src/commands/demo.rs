@@ -2,6 +2,7 @@
 
 use crate::args::DemoArgs;
 use crate::interrupt::Interrupt;
+use crate::training::Beginning;
 use crate::{Status, pictures, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
@@ -68,9 +69,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         validation: drawn(test_seed),
         notes: start.notes,
     };
-    let validation = Some(Arc::clone(&test));
-    let training = Training { config, train, validation, output: args.output.clone(), workers: 1 };
-    let outcome = training::run(&training, start.model, &interrupt, &run_args, description)?;
+    let (validation, checkpoint_every) = (Some(Arc::clone(&test)), run_args.checkpoint_every);
+    let training = Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every };
+    let beginning = Beginning::New(Box::new(start.model), description);
+    let outcome = training::run(&training, beginning, &interrupt, &run_args)?;
     if outcome.interrupted {
         return Ok(Status::DoneWithFailures);
     }

@@ -17,6 +17,9 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
             let weights: usize = detector.model.parameters.iter().map(|(_, variable)| variable.elem_count()).sum();
             crate::out!("{}", path.display())?;
             crate::out!("{}", origin(&detector.origin))?;
+            if detector.config.train.ema.is_some() {
+                crate::out!("the weights are the running average of the training's (train.ema)")?;
+            }
             crate::out!(
                 "{weights} weights in {} tensors, {} classes\n",
                 detector.model.parameters.len(),

@@ -10,6 +10,7 @@ pub(crate) mod detect;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod info;
+pub(crate) mod losses;
 pub(crate) mod models;
 pub(crate) mod quantize;
 pub(crate) mod score;

@@ -64,14 +64,17 @@ impl TrainingProgress {
     /// Shows what happened.
     pub(crate) fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Start { steps_per_epoch, .. } => {
+            Event::Start { steps_per_epoch, state, .. } => {
                 self.total_steps = steps_per_epoch * self.epochs;
-                let validations = self.validation_images.map_or(0, |_| self.epochs.div_ceil(self.validate_every));
-                self.pace = Pace::new(self.total_steps, validations);
+                let all = self.validation_images.map_or(0, |_| self.epochs.div_ceil(self.validate_every));
+                let left = all.saturating_sub(state.epoch / self.validate_every);
+                self.pace = Pace::new(self.total_steps, left);
+                self.best = state.best;
                 self.shown = Instant::now();
                 if self.mode == Mode::Bar {
                     let style = style("[{wide_bar}] {pos}/{len} steps\n{msg}");
                     self.bar = ProgressBar::new(self.total_steps as u64).with_style(style);
+                    self.bar.set_position(state.step as u64);
                 }
             }
             Event::Failure(failure) => self.say(&format!("failed: {failure}")),

@@ -1,9 +1,9 @@
 //! The boxes of one image: where they lie, how large the network sees them, which coincide.
 
-use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, Pyramid, best_ious};
-use retinanet_annotations::Annotation;
+use retinanet_anchors::{BBox, ImageSize};
 
 use super::CheckOptions;
+use super::anchor_fit::{AnchorFit, is_trained};
 use super::finding::{Example, ExampleBox, FindingKind, Tally};
 use super::look::Subject;
 use crate::Preprocessing;
@@ -14,7 +14,7 @@ const OVERHANG: f64 = 1.0;
 /// Checks the boxes of images, one image after the other.
 pub(super) struct BoxCheck<'a> {
     pub(super) options: &'a CheckOptions,
-    pub(super) anchors: AnchorGenerator,
+    pub(super) fit: AnchorFit,
 }
 
 /// A box to check.
@@ -37,11 +37,10 @@ impl BoxCheck<'_> {
         tally: &mut Tally,
     ) -> Vec<Option<f32>> {
         let annotations = &subject.image.annotations;
-        let trained = |annotation: &Annotation| !annotation.is_crowd && annotation.has_extent();
         let candidates: Vec<Candidate> = annotations
             .iter()
             .enumerate()
-            .filter(|(_, annotation)| trained(annotation))
+            .filter(|(_, annotation)| is_trained(annotation))
             .map(|(idx, annotation)| Candidate { idx, class_idx: annotation.class_idx, xywh: annotation.xywh })
             .collect();
         // With no boxes there is nothing to do, and anchors take time.
@@ -73,11 +72,8 @@ impl BoxCheck<'_> {
             tally.add(limit, kind, badness, || example(subject, &[first, second], format!("IoU {iou:.3}")));
         });
 
-        let (scale_x, scale_y) = ratios(&self.options.preprocessing, size);
-        let resized: Vec<BBox> = candidates
-            .iter()
-            .map(|candidate| annotations[candidate.idx].bbox().clip(size).scale(scale_x as f32, scale_y as f32))
-            .collect();
+        let boxes: Vec<BBox> = candidates.iter().map(|candidate| annotations[candidate.idx].bbox()).collect();
+        let resized = self.fit.resized(size, &boxes);
         for (candidate, bbox) in candidates.iter().zip(&resized) {
             let side = f64::from(bbox.area()).sqrt();
             if side > 0.0 && side < self.options.tiny_side {
@@ -87,7 +83,7 @@ impl BoxCheck<'_> {
             }
         }
         let mut ious = vec![None; annotations.len()];
-        for ((candidate, bbox), iou) in candidates.iter().zip(&resized).zip(self.best_ious(size, &resized)) {
+        for ((candidate, bbox), iou) in candidates.iter().zip(&resized).zip(self.fit.best_ious(size, &resized)) {
             if bbox.area() <= 0.0 {
                 continue;
             }
@@ -101,24 +97,6 @@ impl BoxCheck<'_> {
             }
         }
         ious
-    }
-
-    /// Against the anchors of the image by itself, padded as the network sees it.
-    fn best_ious(&self, size: ImageSize, resized: &[BBox]) -> Vec<f32> {
-        let padded = self.options.preprocessing.sizes(size).padded;
-        let grid = |stride: usize| ImageSize::new(padded.width.div_ceil(stride), padded.height.div_ceil(stride));
-        let grids: Vec<ImageSize> = self.anchors.levels().map(|level| grid(level.stride())).collect();
-        let anchors = self
-            .anchors
-            .levels()
-            .next()
-            .and_then(|finest| Pyramid::new(finest, grids).ok())
-            .and_then(|grids| self.anchors.generate(padded, &grids).ok());
-        match anchors {
-            Some(anchors) => best_ious(&anchors.into_values().concat(), resized),
-            // A picture so narrow that a level has more cells than it has pixels.
-            None => vec![0.0; resized.len()],
-        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod anchor_fit;
 mod between;
 mod boxes;
 mod few_boxes;
@@ -25,6 +26,7 @@ mod input;
 mod look;
 mod problems;
 mod report;
+mod shared_images;
 mod statistics;
 
 use std::collections::HashMap;
@@ -33,15 +35,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use retinanet_anchors::{AnchorConfig, AnchorError, AnchorGenerator, Matcher, PyramidLevel};
+use retinanet_anchors::{AnchorConfig, AnchorError, Matcher, PyramidLevel};
 use retinanet_annotations::AnnotatedImage;
 
+pub use anchor_fit::{AnchorFit, UnmatchedBoxes};
 pub use finding::{Example, ExampleBox, Finding, FindingKind, Severity};
 pub use input::{CheckInput, CheckSplit};
 pub use report::{
     Bin, BoxStatistics, CheckReport, ClassStatistics, CocoSizes, FormatCount, Histogram, ImageStatistics, Settings,
     SizeCount, SplitStatistics, Spread,
 };
+pub use shared_images::shared_images;
 
 use crate::{ConfigError, DecodeLimits, Preprocessing};
 use boxes::BoxCheck;
@@ -123,8 +127,7 @@ pub fn check(
     options: &CheckOptions,
     on_image: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
 ) -> Result<CheckReport, CheckError> {
-    options.preprocessing.validate()?;
-    let boxes = BoxCheck { options, anchors: AnchorGenerator::new(&options.anchors, options.finest)? };
+    let boxes = BoxCheck { options, fit: AnchorFit::new(options.preprocessing, &options.anchors, options.finest)? };
     let options = &CheckOptions { max_examples: options.max_examples.max(1), ..options.clone() };
     let joined = Joined::new(input);
 

@@ -20,6 +20,11 @@ pub enum BoxLoss {
     },
     /// 1 - GIoU of the decoded box and its ground truth (Rezatofighi et al. 2019), with torchvision's epsilon of 1e-7: torchvision v2.
     Giou,
+    /// 1 - IoU + the squared distance of the centres over the squared diagonal of the box around both (Zheng et al. 2020).
+    Diou,
+    /// DIoU's + alpha v: v = 4 / pi^2 (atan(w / h of the ground truth) - atan(w / h))^2, alpha = v / (1 - IoU + v), a constant
+    /// where the gradient is taken (Zheng et al. 2020).
+    Ciou,
 }
 
 /// An anchor with a ground truth to learn.
@@ -49,7 +54,12 @@ impl BoxLoss {
                 .fold(Dual::constant(0.0), |sum, d| {
                     sum + if d.value < beta { d * d / (2.0 * beta) } else { d - beta / 2.0 }
                 }),
-            Self::Giou => Dual::constant(1.0) - giou(decode(coder, deltas, anchor), ground_truth),
+            Self::Giou => Dual::constant(1.0) - Overlap::new(coder, deltas, foreground).giou(),
+            Self::Diou => Dual::constant(1.0) - Overlap::new(coder, deltas, foreground).diou(),
+            Self::Ciou => {
+                let overlap = Overlap::new(coder, deltas, foreground);
+                Dual::constant(1.0) - overlap.diou() + overlap.aspect_penalty()
+            }
         };
         (loss.value, loss.gradient)
     }
@@ -109,15 +119,56 @@ fn decode(coder: &BoxCoder, deltas: [Dual; 4], anchor: &BBox) -> [Dual; 4] {
     [center_x - half_width, center_y - half_height, center_x + half_width, center_y + half_height]
 }
 
-/// IoU minus the share of the enclosing box that neither box covers.
-fn giou([x0, y0, x1, y1]: [Dual; 4], ground_truth: &BBox) -> Dual {
-    const EPSILON: f64 = 1e-7;
-    let [gx0, gy0, gx1, gy1] = ground_truth.to_array().map(|edge| Dual::constant(f64::from(edge)));
-    let zero = Dual::constant(0.0);
-    let intersection = (x1.min(gx1) - x0.max(gx0)).max(zero) * (y1.min(gy1) - y0.max(gy0)).max(zero);
-    let union = (x1 - x0) * (y1 - y0) + (gx1 - gx0) * (gy1 - gy0) - intersection;
-    let enclosing = (x1.max(gx1) - x0.min(gx0)) * (y1.max(gy1) - y0.min(gy0));
-    intersection / (union + EPSILON) - (enclosing - union) / (enclosing + EPSILON)
+/// torchvision's: no quotient is 0 / 0.
+const EPSILON: f64 = 1e-7;
+
+/// A decoded box and the box that it should be, with what all losses by overlap need.
+struct Overlap {
+    found: [Dual; 4],
+    wanted: [f64; 4],
+    union: Dual,
+    iou: Dual,
+    /// Width and height of the box around both.
+    enclosing: (Dual, Dual),
+}
+
+impl Overlap {
+    fn new(coder: &BoxCoder, deltas: [Dual; 4], foreground: &ForegroundAnchor) -> Self {
+        let found = decode(coder, deltas, &foreground.anchor);
+        let wanted = foreground.ground_truth.to_array().map(f64::from);
+        let ([x0, y0, x1, y1], [gx0, gy0, gx1, gy1]) = (found, wanted.map(Dual::constant));
+        let zero = Dual::constant(0.0);
+        let intersection = (x1.min(gx1) - x0.max(gx0)).max(zero) * (y1.min(gy1) - y0.max(gy0)).max(zero);
+        let union = (x1 - x0) * (y1 - y0) + (gx1 - gx0) * (gy1 - gy0) - intersection;
+        let enclosing = (x1.max(gx1) - x0.min(gx0), y1.max(gy1) - y0.min(gy0));
+        Self { found, wanted, union, iou: intersection / (union + EPSILON), enclosing }
+    }
+
+    /// IoU minus the share of the enclosing box that neither box covers.
+    fn giou(&self) -> Dual {
+        let enclosing = self.enclosing.0 * self.enclosing.1;
+        self.iou - (enclosing - self.union) / (enclosing + EPSILON)
+    }
+
+    /// IoU minus the squared distance of the centres over the squared diagonal of the enclosing box.
+    fn diou(&self) -> Dual {
+        let ([x0, y0, x1, y1], [gx0, gy0, gx1, gy1]) = (self.found, self.wanted);
+        let (dx, dy) = ((x0 + x1 - (gx0 + gx1)) / 2.0, (y0 + y1 - (gy0 + gy1)) / 2.0);
+        let (width, height) = self.enclosing;
+        self.iou - (dx * dx + dy * dy) / (width * width + height * height + EPSILON)
+    }
+
+    /// alpha v: how far the aspect ratio is off, the more the better the boxes overlap.
+    fn aspect_penalty(&self) -> Dual {
+        let ([x0, y0, x1, y1], [gx0, gy0, gx1, gy1]) = (self.found, self.wanted);
+        let wanted = ((gx1 - gx0) / (gy1 - gy0)).atan();
+        // A height can underflow to 0 beside its coordinates.
+        let angle = ((x1 - x0) / (y1 - y0).max(Dual::constant(EPSILON))).atan() - wanted;
+        let v = angle * angle * (4.0 / std::f64::consts::PI.powi(2));
+        // A weight, not a term of its own: the authors let no gradient through it.
+        let alpha = v.value / (1.0 - self.iou.value + v.value + EPSILON);
+        v * alpha
+    }
 }
 
 /// Row among all anchors of a batch, and the loss's gradient by its four deltas.
@@ -220,9 +271,47 @@ mod tests {
     }
 
     #[test]
+    fn distances_and_aspect_ratios_worked_by_hand() {
+        // IoU 1/3; the centres are 5 apart, the box around both is 15 x 10: 25 / 325. The ratios are equal.
+        check(BoxLoss::Diou, [0.0; 4], 2.0 / 3.0 + 25.0 / 325.0);
+        check(BoxLoss::Ciou, [0.0; 4], 2.0 / 3.0 + 25.0 / 325.0);
+        // Moved ten widths away: 95 apart within 105 x 10.
+        check(BoxLoss::Diou, [-9.0, 0.0, 0.0, 0.0], 1.0 + 9025.0 / 11125.0);
+        // Twice as wide around the right centre: IoU 1/2. The ratio is 2 where it should be 1.
+        let v = 4.0 / std::f64::consts::PI.powi(2) * (2f64.atan() - 1f64.atan()).powi(2);
+        check(BoxLoss::Diou, [0.5, 0.0, 2f64.ln(), 0.0], 0.5);
+        check(BoxLoss::Ciou, [0.5, 0.0, 2f64.ln(), 0.0], 0.5 + v * v / (0.5 + v));
+        check(BoxLoss::Ciou, [0.5, 0.0, 0.0, 0.0], 0.0);
+    }
+
+    #[test]
+    fn gradients_of_the_complete_loss_hold_alpha() {
+        let coder = BoxCoder::default();
+        // The aspect ratio's part alone, in plain numbers: the anchor is square, and so is the ground truth.
+        let ratio = |deltas: [f64; 4]| {
+            4.0 / std::f64::consts::PI.powi(2) * ((deltas[2] - deltas[3]).exp().atan() - 1f64.atan()).powi(2)
+        };
+        for deltas in [[0.3, -0.2, 0.15, 0.4], [0.5, 0.1, 0.9, -0.3], [-9.0, 3.0, 1.0, -1.0]] {
+            let diou = |deltas: [f64; 4]| BoxLoss::Diou.evaluate(&coder, deltas, &FOREGROUND).0;
+            let (value, gradient) = BoxLoss::Ciou.evaluate(&coder, deltas, &FOREGROUND);
+            let alpha = (value - diou(deltas)) / ratio(deltas);
+            assert!(alpha > 0.0 && alpha < 1.0);
+            for (i, &g) in gradient.iter().enumerate() {
+                let at = |offset: f64| {
+                    let mut moved = deltas;
+                    moved[i] += offset;
+                    diou(moved) + alpha * ratio(moved)
+                };
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((numeric - g).abs() < 1e-8 * (1.0 + g.abs()), "delta {i}: expected {numeric}, found {g}");
+            }
+        }
+    }
+
+    #[test]
     fn gradients_agree_with_central_differences() {
         let deltas = [0.3, -0.2, 0.15, 0.4];
-        for loss in [BoxLoss::L1, BoxLoss::SmoothL1 { beta: 0.25 }, BoxLoss::Giou] {
+        for loss in [BoxLoss::L1, BoxLoss::SmoothL1 { beta: 0.25 }, BoxLoss::Giou, BoxLoss::Diou] {
             let (_, gradient) = loss.evaluate(&BoxCoder::default(), deltas, &FOREGROUND);
             for (i, &g) in gradient.iter().enumerate() {
                 let at = |offset: f64| {
@@ -241,9 +330,14 @@ mod tests {
 
     #[test]
     fn clamped_deltas_have_no_gradient() {
-        let (value, gradient) = BoxLoss::Giou.evaluate(&BoxCoder::default(), [0.0, 0.0, 1e4, 1e4], &FOREGROUND);
-        assert!(value.is_finite());
-        assert_eq!(gradient[2..], [0.0, 0.0]);
+        for loss in [BoxLoss::Giou, BoxLoss::Diou, BoxLoss::Ciou] {
+            let (value, gradient) = loss.evaluate(&BoxCoder::default(), [0.0, 0.0, 1e4, 1e4], &FOREGROUND);
+            assert!(value.is_finite());
+            assert_eq!(gradient[2..], [0.0, 0.0], "{loss:?}");
+            // So small that it has no extent beside its coordinates.
+            let (value, gradient) = loss.evaluate(&BoxCoder::default(), [0.5, 0.0, -1e4, -1e4], &FOREGROUND);
+            assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss:?}: {value} {gradient:?}");
+        }
     }
 
     #[test]

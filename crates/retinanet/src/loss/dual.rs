@@ -37,6 +37,11 @@ impl Dual {
         self.chain(value, value)
     }
 
+    /// The angle whose tangent it is.
+    pub(crate) fn atan(self) -> Self {
+        self.chain(self.value.atan(), 1.0 / (1.0 + self.value * self.value))
+    }
+
     /// |x|, with derivative 0 at 0 as torch has it.
     pub(crate) fn abs(self) -> Self {
         let sign = if self.value == 0.0 { 0.0 } else { self.value.signum() };

@@ -6,6 +6,7 @@ mod dual;
 pub use boxes::{BoxLoss, ForegroundAnchor};
 
 use crate::error::Result;
+use crate::train::NamedState;
 use crate::{Predictions, Targets};
 use candle_core::{DType, Tensor};
 use retinanet_anchors::{BBox, BoxCoder, Pyramid};
@@ -63,11 +64,28 @@ pub struct DetectionLoss {
     average: f64,
 }
 
+/// Entry of a checkpoint.
+const AVERAGE: &str = "loss.average";
+
 impl DetectionLoss {
     /// A loss at the start of a training.
     pub fn new(config: LossConfig, coder: BoxCoder) -> Self {
         let average = if let Normalizer::MovingAverage { start, .. } = config.normalizer { start } else { 0.0 };
         Self { config, coder, average }
+    }
+
+    /// Puts in what the next step depends on.
+    pub(crate) fn keep(&self, state: &mut NamedState) {
+        state.put_number(AVERAGE, self.average);
+    }
+
+    /// Takes out what [`keep`](Self::keep) put in.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(crate) fn restore(&mut self, state: &mut NamedState) -> Result<()> {
+        self.average = state.take_number(AVERAGE)?;
+        Ok(())
     }
 
     /// Losses of a batch. `step` seeds the class losses that draw anchors; hard examples are suppressed by the IoU of `anchors`.
@@ -82,10 +100,25 @@ impl DetectionLoss {
         step: u64,
     ) -> Result<Losses> {
         let weights = self.image_weights(&targets.num_foreground);
+        self.weighted(predictions, targets, anchors, &weights, step)
+    }
+
+    /// The part of a batch's losses that some of its images have, each with its [weight](Self::image_weights) in the batch.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub(crate) fn weighted(
+        &self,
+        predictions: &Predictions,
+        targets: &Targets,
+        anchors: &Pyramid<Vec<BBox>>,
+        weights: &[f64],
+        step: u64,
+    ) -> Result<Losses> {
         let device = &candle_core::Device::Cpu;
         // Losses are f32 whatever the logits are, but f64 for f64.
         let dtype = if predictions.class_logits.values()[0].dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let weight_tensor = Tensor::new(weights.as_slice(), device)?.to_dtype(dtype)?;
+        let weight_tensor = Tensor::new(weights, device)?.to_dtype(dtype)?;
 
         let levels: Vec<(&Tensor, &Tensor)> =
             predictions.class_logits.values().iter().zip(targets.classes.values()).collect();
@@ -102,14 +135,14 @@ impl DetectionLoss {
         }
         let mut boxes = Tensor::zeros((), dtype, device)?;
         for (deltas, foreground) in predictions.box_deltas.values().iter().zip(targets.foreground.values()) {
-            boxes = (boxes + self.config.r#box.sum(deltas, &self.coder, foreground, &weights)?)?;
+            boxes = (boxes + self.config.r#box.sum(deltas, &self.coder, foreground, weights)?)?;
         }
         let total = (&class + (&boxes * self.config.box_weight)?)?;
         Ok(Losses { class, r#box: boxes, total })
     }
 
-    /// What the sums of each image are multiplied by.
-    fn image_weights(&mut self, num_foreground: &[usize]) -> Vec<f64> {
+    /// What the sums of each image of a batch are multiplied by; a moving average moves.
+    pub(crate) fn image_weights(&mut self, num_foreground: &[usize]) -> Vec<f64> {
         let images = num_foreground.len();
         let batch = num_foreground.iter().sum::<usize>().max(1) as f64;
         match self.config.normalizer {

@@ -28,6 +28,21 @@ fn sum_of_squares(values: &[f32]) -> f64 {
     values.par_chunks(CHUNK).map(of_chunk).collect::<Vec<f64>>().iter().sum()
 }
 
+/// Euclidean norm of each parameter's gradient, by name; parameters without a gradient are left out.
+///
+/// # Errors
+/// A gradient is not f32.
+pub fn gradient_norms(parameters: &Parameters, gradients: &impl ParameterGradients) -> Result<Vec<(String, f64)>> {
+    let mut norms = Vec::new();
+    for (name, variable) in parameters.iter() {
+        gradients.read(name, variable, &mut |gradient| {
+            norms.push((name.to_owned(), sum_of_squares(gradient).sqrt()));
+            Ok(())
+        })?;
+    }
+    Ok(norms)
+}
+
 /// Scales all gradients so that their norm is at most `max_norm`, as torch's `clip_grad_norm_`; returns the norm before.
 ///
 /// # Errors
@@ -47,7 +62,7 @@ pub fn clip_gradients(parameters: &Parameters, gradients: &mut impl ParameterGra
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
     #[test]
     fn the_norm_of_all_gradients_is_cut() -> Result<()> {
@@ -63,6 +78,11 @@ mod tests {
         assert!((gradient_norm(&parameters, &gradients)? - 5.0).abs() < 1e-6);
         clip_gradients(&parameters, &mut gradients, 1.0)?;
         assert!((gradient_norm(&parameters, &gradients)? - 1.0).abs() < 1e-6);
+        let norms = gradient_norms(&parameters, &gradients)?;
+        let expected = [("a", 18f64.sqrt() / 5.0), ("b", 7f64.sqrt() / 5.0)];
+        for ((name, norm), (expected_name, expected_norm)) in norms.iter().zip(expected) {
+            assert!(name == expected_name && (norm - expected_norm).abs() < 1e-6, "{name} {norm}");
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! SGD with momentum and AdamW, each step fused into one pass over a parameter.
 
-use super::ParameterGradients;
+use super::{ParameterGradients, RateFactors};
+use crate::train::NamedState;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, bail};
 use rayon::prelude::*;
 use retinanet_ops::network::{ParameterKind, ParameterSpec, Parameters};
@@ -18,16 +19,33 @@ pub enum OptimizerConfig {
         momentum: f64,
         /// 1e-4 in the paper.
         weight_decay: f64,
-        /// For norms' weights and shifts and for biases.
+        /// For norms' weights and shifts, and for biases unless these have their own.
         norm_weight_decay: f64,
+        /// For biases; none for `norm_weight_decay`.
+        bias_weight_decay: Option<f64>,
     },
     /// Adam with the decay apart from the gradient (Loshchilov & Hutter 2019), betas .9 and .999, epsilon 1e-8.
     Adamw {
         /// .05 in torchvision v2.
         weight_decay: f64,
-        /// For norms' weights and shifts and for biases; 0 in torchvision v2 for the norms.
+        /// For norms' weights and shifts, and for biases unless these have their own; 0 in torchvision v2.
         norm_weight_decay: f64,
+        /// For biases; none for `norm_weight_decay`.
+        bias_weight_decay: Option<f64>,
     },
+}
+
+impl OptimizerConfig {
+    /// The decay of a parameter of this kind.
+    fn weight_decay(&self, kind: ParameterKind) -> f64 {
+        let (Self::Sgd { weight_decay, norm_weight_decay, bias_weight_decay, .. }
+        | Self::Adamw { weight_decay, norm_weight_decay, bias_weight_decay }) = *self;
+        match kind {
+            ParameterKind::Weight => weight_decay,
+            ParameterKind::Bias => bias_weight_decay.unwrap_or(norm_weight_decay),
+            _ => norm_weight_decay,
+        }
+    }
 }
 
 /// An optimiser with its state.
@@ -38,9 +56,16 @@ pub struct Optimizer {
     slots: BTreeMap<String, Slot>,
 }
 
+/// Entries of a checkpoint: the number of steps, and before the names of parameters.
+const STEPS: &str = "optimizer.steps";
+const FIRST: &str = "optimizer.first.";
+const SECOND: &str = "optimizer.second.";
+
 #[derive(Debug)]
 struct Slot {
     weight_decay: f64,
+    /// On the learning rate.
+    rate_factor: f64,
     /// Momentum, or Adam's first moment.
     first: Vec<f32>,
     /// Adam's second moment.
@@ -50,17 +75,51 @@ struct Slot {
 impl Optimizer {
     /// An optimiser with empty state for the trainable ones of these parameters.
     pub fn new(config: OptimizerConfig, specs: &[ParameterSpec]) -> Self {
-        let (weight_decay, norm_weight_decay, has_second) = match config {
-            OptimizerConfig::Sgd { weight_decay, norm_weight_decay, .. } => (weight_decay, norm_weight_decay, false),
-            OptimizerConfig::Adamw { weight_decay, norm_weight_decay } => (weight_decay, norm_weight_decay, true),
-        };
-        let slot = |spec: &ParameterSpec| {
+        Self::with_rates(config, &RateFactors::default(), specs)
+    }
+
+    /// As [`new`](Self::new), the learning rate of each parameter times its factor. The parameters come in the order of the
+    /// layers.
+    pub fn with_rates(config: OptimizerConfig, rates: &RateFactors, specs: &[ParameterSpec]) -> Self {
+        let has_second = matches!(config, OptimizerConfig::Adamw { .. });
+        let slot = |(spec, rate_factor): (&ParameterSpec, f64)| {
             let count = spec.shape.iter().product();
-            let decay = if spec.kind == ParameterKind::Weight { weight_decay } else { norm_weight_decay };
-            Slot { weight_decay: decay, first: vec![0.0; count], second: vec![0.0; if has_second { count } else { 0 }] }
+            let weight_decay = config.weight_decay(spec.kind);
+            let second = vec![0.0; if has_second { count } else { 0 }];
+            (spec.name.clone(), Slot { weight_decay, rate_factor, first: vec![0.0; count], second })
         };
-        let slots = specs.iter().filter(|spec| spec.trainable).map(|spec| (spec.name.clone(), slot(spec))).collect();
-        Self { config, steps: 0, slots }
+        let with_factor = specs.iter().zip(rates.of(specs));
+        Self { config, steps: 0, slots: with_factor.filter(|(spec, _)| spec.trainable).map(slot).collect() }
+    }
+
+    /// Puts in what the next step depends on.
+    ///
+    /// # Errors
+    /// candle cannot hold a list.
+    pub(crate) fn keep(&self, state: &mut NamedState) -> Result<()> {
+        state.put_number(STEPS, f64::from(self.steps));
+        for (name, slot) in &self.slots {
+            state.put_values(format!("{FIRST}{name}"), &slot.first)?;
+            if !slot.second.is_empty() {
+                state.put_values(format!("{SECOND}{name}"), &slot.second)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what [`keep`](Self::keep) put in.
+    ///
+    /// # Errors
+    /// It is not there, or of other parameters.
+    pub(crate) fn restore(&mut self, state: &mut NamedState) -> crate::Result<()> {
+        self.steps = state.take_number(STEPS)? as i32;
+        for (name, slot) in &mut self.slots {
+            slot.first = state.take_values(&format!("{FIRST}{name}"), slot.first.len())?;
+            if !slot.second.is_empty() {
+                slot.second = state.take_values(&format!("{SECOND}{name}"), slot.second.len())?;
+            }
+        }
+        Ok(())
     }
 
     /// One step along the gradients. A parameter without a gradient stays as it is.
@@ -77,6 +136,7 @@ impl Optimizer {
         for (name, slot) in &mut self.slots {
             let variable = parameters.variable(name)?;
             let (config, steps) = (self.config, self.steps);
+            let learning_rate = learning_rate * slot.rate_factor;
             gradients.read(name, variable, &mut |gradient| {
                 let update = Update { config, steps, learning_rate, gradient, slot: Mutex::new(&mut *slot) };
                 variable.as_tensor().inplace_op1(&update)
@@ -182,12 +242,60 @@ mod tests {
     #[test]
     fn two_steps_worked_by_hand() {
         // v = 3 then .5 * 3 + 3 = 4.5: w0 = 1 - .3 - .45; likewise w1 with 1 and 1.5.
-        check(OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.0, norm_weight_decay: 9.0 }, [0.25, -2.25]);
+        let sgd = |weight_decay: f64| OptimizerConfig::Sgd {
+            momentum: 0.5,
+            weight_decay,
+            norm_weight_decay: 9.0,
+            bias_weight_decay: Some(9.0),
+        };
+        check(sgd(0.0), [0.25, -2.25]);
         // Decay .1: g0 = 3.1, w0 = .69; g0 = 3.069, v = 4.619, w0 = .2281. g1 = .8, w1 = -2.08; g1 = .792, v = 1.192, w1 = -2.1992.
-        check(OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.1, norm_weight_decay: 0.0 }, [0.2281, -2.1992]);
+        check(sgd(0.1), [0.2281, -2.1992]);
         // A constant gradient moves Adam by the rate: m / (1 - beta1^t) = g and sqrt(v / (1 - beta2^t)) = |g|.
-        check(OptimizerConfig::Adamw { weight_decay: 0.0, norm_weight_decay: 0.0 }, [0.8, -2.2]);
+        let adamw = |weight_decay: f64| OptimizerConfig::Adamw {
+            weight_decay,
+            norm_weight_decay: 9.0,
+            bias_weight_decay: Some(9.0),
+        };
+        check(adamw(0.0), [0.8, -2.2]);
         // Decay .5 shrinks by 1 - .05 first: (1 * .95 - .1) * .95 - .1, (-2 * .95 - .1) * .95 - .1.
-        check(OptimizerConfig::Adamw { weight_decay: 0.5, norm_weight_decay: 0.0 }, [0.7075, -2.0]);
+        check(adamw(0.5), [0.7075, -2.0]);
+    }
+
+    #[test]
+    fn decay_and_rate_belong_to_what_a_parameter_is_and_where() -> Result<()> {
+        let spec = |name: &str, kind: ParameterKind| ParameterSpec {
+            name: name.to_owned(),
+            shape: vec![1],
+            kind,
+            trainable: true,
+            initialization: Initialization::Normal(0.0),
+            start: 0.0,
+        };
+        let specs = [
+            spec("backbone.body.conv1.weight", ParameterKind::Weight),
+            spec("backbone.body.bn1.weight", ParameterKind::NormWeight),
+            spec("head.conv.weight", ParameterKind::Weight),
+            spec("head.conv.bias", ParameterKind::Bias),
+            spec("head.norm.bias", ParameterKind::NormBias),
+        ];
+        let one = || Tensor::new(&[1f32], &Device::Cpu);
+        let after = |bias_weight_decay: Option<f64>| -> Result<Vec<f32>> {
+            let config =
+                OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.5, norm_weight_decay: 0.0, bias_weight_decay };
+            let parameters =
+                Parameters::new(specs.iter().map(|spec| Ok((spec.name.clone(), one()?))).collect::<Result<Vec<_>>>()?)?;
+            let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+            for (_, variable) in parameters.iter() {
+                loss = (loss + variable.as_tensor().sum_all()?)?;
+            }
+            let rates = RateFactors { backbone: 0.5, layer_decay: 1.0 };
+            Optimizer::with_rates(config, &rates, &specs).step(&parameters, &loss.backward()?, 0.5)?;
+            specs.iter().map(|spec| Ok(parameters.detached(&spec.name)?.to_vec1::<f32>()?[0])).collect()
+        };
+        // The gradient is 1 everywhere: 1 - .25 (1 + .5), 1 - .25, 1 - .5 (1 + .5), then norms and biases without decay.
+        assert_eq!(after(None)?, [0.625, 0.75, 0.25, 0.5, 0.5]);
+        assert_eq!(after(Some(1.0))?, [0.625, 0.75, 0.25, 0.0, 0.5]);
+        Ok(())
     }
 }

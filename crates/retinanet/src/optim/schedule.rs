@@ -43,6 +43,11 @@ pub enum Decay {
 }
 
 impl Schedule {
+    /// Whether the first `total` steps of a training of `longer` have the same factors as one of `total`.
+    pub(crate) fn agrees(&self, total: usize, longer: usize) -> bool {
+        (0..total).all(|step| self.factor(step, total) == self.factor(step, longer))
+    }
+
     /// What the learning rate is multiplied by at `step` of `total`.
     pub fn factor(&self, step: usize, total: usize) -> f64 {
         let warmup_steps = self.warmup.steps.min(total / 2);
@@ -90,6 +95,18 @@ mod tests {
             check(&cosine, at, expected);
         }
         check(&Schedule { decay: Decay::Constant, ..cosine }, 77, 1.0);
+    }
+
+    #[test]
+    fn only_a_constant_rate_lets_a_training_grow() {
+        let warmup = Warmup { steps: 5, factor: 0.1 };
+        let constant = Schedule { warmup, decay: Decay::Constant };
+        assert!(constant.agrees(10, 11) && constant.agrees(100, 1000));
+        assert!(!constant.agrees(8, 80), "the warm-up of eight steps is four long");
+        let cosine = Schedule { warmup, decay: Decay::Cosine { final_factor: 0.0 } };
+        assert!(cosine.agrees(100, 100) && !cosine.agrees(100, 101));
+        let step = Schedule { warmup, decay: Decay::Step { milestones: vec![0.5], factor: 0.1 } };
+        assert!(!step.agrees(100, 200));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A file that grows by whole pieces.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -14,7 +14,23 @@ pub(super) struct AppendedFile {
 impl AppendedFile {
     /// An empty file in the place of any other.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::create(path)?, length: 0 })
+        let file = File::create(path)?;
+        claim(&file)?;
+        Ok(Self { file, length: 0 })
+    }
+
+    /// The file at this path, which nobody else is to write, cut to its first `length` bytes; an empty one where there is none.
+    pub(super) fn resume(path: &Path, length: u64) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        claim(&file)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Self { file, length })
+    }
+
+    /// Waits until all pieces are on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Adds a piece at the end, in one go.
@@ -35,6 +51,19 @@ impl AppendedFile {
     }
 }
 
+/// Locks the file until it is closed, however the process ends, so that a run is not gone on with while it goes on.
+///
+/// Where the file system has no locks, nothing is refused.
+fn claim(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let what = "expected no other process that writes this run, found one";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +78,20 @@ mod tests {
         file.file.write_all(b"tw")?;
         file.take_back();
         file.append(b"three")?;
+        assert_eq!(std::fs::read(&path)?, b"one three");
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_grows_on_from_a_length() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("pieces");
+        AppendedFile::resume(&path, 0)?.append(b"one two")?;
+        let mut file = AppendedFile::resume(&path, 4)?;
+        file.append(b"three")?;
+        file.sync()?;
+        let error = AppendedFile::resume(&path, 0).expect_err("it is being written");
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         assert_eq!(std::fs::read(&path)?, b"one three");
         Ok(())
     }

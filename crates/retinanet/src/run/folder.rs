@@ -11,12 +11,13 @@ pub(super) const EVENTS_PREFIX: &str = "events.out.tfevents.";
 pub(super) const EVENTS_SUFFIX: &str = ".retinanet";
 
 /// The names of the files that a run has one of.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "run.json",
     "config.toml",
     "metrics.jsonl",
     "last.safetensors",
     "best.safetensors",
+    "state.safetensors",
     "curves.png",
     "first_batch.png",
     "detections.png",
@@ -75,6 +76,11 @@ impl RunFolder {
         self.path.join("best.safetensors")
     }
 
+    /// What a training goes on from: a [`Checkpoint`](crate::Checkpoint).
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state.safetensors")
+    }
+
     /// Losses, learning rate and AP as a picture.
     pub fn curves(&self) -> PathBuf {
         self.path.join("curves.png")
@@ -120,13 +126,18 @@ impl RunFolder {
     pub fn prepare(&self, existing: Existing) -> Result<(), RunError> {
         self.check(existing)?;
         fs::create_dir_all(&self.path).map_err(io_error(&self.path))?;
-        for name in NAMES {
-            remove_abandoned(&self.path.join(name));
-        }
+        self.remove_abandoned();
         for path in self.files() {
             fs::remove_file(&path).map_err(io_error(&path))?;
         }
         Ok(())
+    }
+
+    /// Removes what was half written when a run was killed.
+    pub(super) fn remove_abandoned(&self) {
+        for name in NAMES {
+            remove_abandoned(&self.path.join(name));
+        }
     }
 
     /// Whether [`Self::prepare`] would refuse, with nothing changed: to be asked before data and weights are read.

@@ -142,6 +142,17 @@ impl EpochMetrics {
     }
 }
 
+/// Calls `f` with each line and its end, the last one with what there is of it.
+fn for_each_line(path: &Path, mut f: impl FnMut(&[u8])) -> Result<(), RunError> {
+    let mut reader = BufReader::new(File::open(path).map_err(io_error(path))?);
+    let mut line = Vec::new();
+    while reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(io_error(path))? > 0 {
+        f(&line);
+        line.clear();
+    }
+    Ok(())
+}
+
 /// All lines of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -159,21 +170,13 @@ impl Metrics {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Self, RunError> {
-        let mut reader = BufReader::new(File::open(path).map_err(io_error(path))?);
         let mut metrics = Self::default();
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(io_error(path))?;
-            if read == 0 {
-                return Ok(metrics);
-            }
-            match serde_json::from_slice(&line) {
-                Ok(Metric::Step(step)) => metrics.steps.push(step),
-                Ok(Metric::Epoch(epoch)) => metrics.epochs.push(epoch),
-                Err(_) => metrics.unreadable_lines += usize::from(!line.trim_ascii().is_empty()),
-            }
-        }
+        for_each_line(path, |line| match serde_json::from_slice(line) {
+            Ok(Metric::Step(step)) => metrics.steps.push(step),
+            Ok(Metric::Epoch(epoch)) => metrics.epochs.push(epoch),
+            Err(_) => metrics.unreadable_lines += usize::from(!line.trim_ascii().is_empty()),
+        })?;
+        Ok(metrics)
     }
 
     /// The epoch with the best AP, the first of equal ones.
@@ -227,6 +230,26 @@ impl MetricsFile {
         AppendedFile::create(path).map(Self)
     }
 
+    /// The file cut after the last line that is known; an empty one where there is none.
+    pub(super) fn resume(path: &Path, is_known: impl Fn(&Metric) -> bool) -> Result<Self, RunError> {
+        let (mut end, mut length) = (0, 0);
+        if path.exists() {
+            for_each_line(path, |line| {
+                end += line.len() as u64;
+                // A line without its end is half of one, whatever it says.
+                if line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(|metric| is_known(&metric)) {
+                    length = end;
+                }
+            })?;
+        }
+        AppendedFile::resume(path, length).map(Self).map_err(io_error(path))
+    }
+
+    /// Waits until all lines are on the disk.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        self.0.sync()
+    }
+
     /// Adds a line, in one go, so that whoever reads meanwhile sees whole lines.
     pub(super) fn append(&mut self, metric: &Metric) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(metric)?;
@@ -278,6 +301,27 @@ mod tests {
         let metrics = Metrics::read(&path)?;
         assert_eq!((metrics.steps.len(), metrics.steps[1].step, metrics.unreadable_lines), (2, 9, 3));
         assert!(Metrics::read(&folder.path().join("nowhere")).expect_err("no file").to_string().contains("nowhere"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_goes_on_after_what_is_known() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("metrics.jsonl");
+        let step = |step| Metric::Step(StepMetrics { step, ..StepMetrics::default() });
+        let is_known = |until: usize| move |metric: &Metric| matches!(metric, Metric::Step(step) if step.step <= until);
+        let mut file = MetricsFile::resume(&path, is_known(0))?;
+        (1..=4).try_for_each(|number| file.append(&step(number)))?;
+        drop(file);
+        let text = std::fs::read(&path)?;
+        // Cut within the last line, too, where only its end is missing.
+        for cut in [text.len(), text.len() - 1, text.len() - 5] {
+            std::fs::write(&path, &text[..cut])?;
+            let mut file = MetricsFile::resume(&path, is_known(3))?;
+            file.append(&step(40))?;
+            let steps: Vec<usize> = Metrics::read(&path)?.steps.iter().map(|step| step.step).collect();
+            assert_eq!(steps, [1, 2, 3, 40], "{cut} bytes");
+        }
         Ok(())
     }
 

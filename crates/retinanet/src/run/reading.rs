@@ -70,9 +70,11 @@ impl Run {
         }
     }
 
-    /// Time from its beginning to what was written last.
+    /// Time from its beginning to what was written last, without the pauses before it was resumed.
     pub fn duration(&self) -> Option<Duration> {
-        self.record.as_ref().map(|record| record.updated.since(record.started))
+        let record = self.record.as_ref()?;
+        let pauses = record.resumptions.iter().map(|resumption| resumption.resumed.since(resumption.stopped));
+        Some(record.updated.since(record.started).saturating_sub(pauses.sum()))
     }
 
     /// What is to be known of how far it went.
@@ -83,6 +85,9 @@ impl Run {
             let done = self.metrics.epochs.last().map_or(0, |epoch| epoch.epoch);
             let of = epochs.map_or(String::new(), |epochs| format!(" of {epochs}"));
             match &record.status {
+                RunStatus::Finished if epochs.is_some_and(|epochs| done < epochs) => {
+                    notes.push(format!("ended early, after {done}{of} epochs: the score got no better"));
+                }
                 RunStatus::Finished => {}
                 RunStatus::Running => {
                     notes.push(format!(

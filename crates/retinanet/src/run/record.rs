@@ -25,6 +25,8 @@ pub struct RunRecord {
     pub started: Timestamp,
     /// When this was written last: the end of a run that has ended.
     pub updated: Timestamp,
+    /// How often it was gone on with after it had ended early, in order.
+    pub resumptions: Vec<Resumption>,
     /// Start of everything that was drawn.
     pub seed: u64,
     /// Steps of an epoch.
@@ -43,6 +45,20 @@ pub struct RunRecord {
     pub failures: Messages,
     /// Files of this folder that could not be written, and why.
     pub warnings: Messages,
+}
+
+/// Where a run was gone on with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resumption {
+    /// The program and its arguments.
+    pub command_line: Vec<String>,
+    /// Steps of the optimiser that were done.
+    pub step: usize,
+    /// When the record was written last before.
+    pub stopped: Timestamp,
+    /// When it went on.
+    pub resumed: Timestamp,
 }
 
 /// How a run is going, or how it ended.
@@ -86,6 +102,12 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// Takes all but the first `count` back.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.count = self.count.min(count);
+        self.first.truncate(count);
+    }
+
     pub(super) fn push(&mut self, message: String) {
         self.count += 1;
         if self.first.len() < MAX_MESSAGES {
@@ -205,5 +227,9 @@ mod tests {
         let mut messages = Messages::default();
         (0..MAX_MESSAGES + 5).for_each(|number| messages.push(number.to_string()));
         assert_eq!((messages.count, messages.first.len()), (MAX_MESSAGES + 5, MAX_MESSAGES));
+        messages.truncate(MAX_MESSAGES + 2);
+        assert_eq!((messages.count, messages.first.len()), (MAX_MESSAGES + 2, MAX_MESSAGES));
+        messages.truncate(3);
+        assert_eq!((messages.count, messages.first.len()), (3, 3));
     }
 }

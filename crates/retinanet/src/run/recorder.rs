@@ -126,7 +126,19 @@ impl RunRecorder {
             ..RunRecord::default()
         };
         folder.write_record(&record)?;
-        Ok(Self {
+        Ok(Self::new(training, folder, record, metrics, events, None))
+    }
+
+    /// Of a folder whose files are ready to grow; `best_ap` is the best of the scores that are in it.
+    pub(super) fn new(
+        training: &Training,
+        folder: RunFolder,
+        record: RunRecord,
+        metrics: MetricsFile,
+        events: EventFile,
+        best_ap: Option<f64>,
+    ) -> Self {
+        Self {
             folder,
             record,
             metrics,
@@ -139,10 +151,10 @@ impl RunRecorder {
             steps: StepSums::default(),
             step: 0,
             classes: Vec::new(),
-            best_ap: None,
+            best_ap,
             warned: BTreeSet::new(),
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// The folder that is written to.
@@ -158,8 +170,9 @@ impl RunRecorder {
     /// Writes down what happened.
     pub fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Start { steps_per_epoch, .. } => {
+            Event::Start { steps_per_epoch, state, .. } => {
                 self.record.steps_per_epoch = *steps_per_epoch;
+                self.step = state.step;
                 self.interval = (steps_per_epoch * self.epochs).div_ceil(STEP_LINES).max(1);
             }
             Event::FirstBatch { batch, anchors, targets } => {
@@ -181,6 +194,7 @@ impl RunRecorder {
                     self.write_steps();
                 }
             }
+            Event::Checkpoint(_) => self.settle(),
             Event::Validating { .. } => {}
             Event::Validation { evaluation, .. } => self.validated(evaluation),
             Event::Epoch(summary) => self.epoch(summary),
@@ -203,6 +217,18 @@ impl RunRecorder {
             self.keep_detections(drawn);
         }
         self.publish();
+    }
+
+    /// Brings all that happened by now to the disk.
+    fn settle(&mut self) {
+        self.write_steps();
+        if let Err(error) = self.metrics.sync() {
+            self.warn(self.folder.metrics(), &error.to_string());
+        }
+        let settled = self.events.sync().and_then(|()| self.folder.write_record(&self.record));
+        if let Err(error) = settled {
+            self.warn_of(&error);
+        }
     }
 
     fn validated(&mut self, evaluation: &Evaluation) {

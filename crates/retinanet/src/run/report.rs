@@ -61,6 +61,10 @@ fn outcome(run: &Run) -> Section {
     if let Some(duration) = run.duration() {
         facts.push("time", Unit::Seconds.text(duration.as_secs_f64()));
     }
+    if let Some([before @ .., last]) = run.record.as_ref().map(|record| record.resumptions.as_slice()) {
+        let times = if before.is_empty() { "once".to_owned() } else { format!("{} times", before.len() + 1) };
+        facts.push("resumed", format!("{times}, last at step {} on {}", last.step, last.resumed));
+    }
     if let Some(rate) = run.metrics.images_per_second() {
         facts.push("speed of training", format!("{} images/s", Unit::PerSecond.text(rate)));
     }

@@ -30,10 +30,11 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
     };
     let mut step = TrainingStep::new(&model.network, &options)?;
     let (runs, ()) = clock::repeat(args.repeat, |clock| {
+        step.begin();
         let predictions = step.forward(&model, &pixels, args.batch, padded)?;
         clock.lap("forward");
         let anchors = model.network.anchors(padded, &predictions.grids)?;
-        let targets = Targets::new(&config.matcher, &anchors, &ground_truth)?;
+        let targets = Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
         clock.lap("targets");
         let losses = loss.forward(&predictions, &targets, &anchors, 0)?;
         clock.lap("loss");

@@ -16,12 +16,13 @@
 //! let y = recorder.conv(&layer, &image, None)?;
 //! let mut session = TrainingSession::new(&recorder, &[y], &TrainingOptions::default())?;
 //!
+//! session.begin();
 //! session.forward(&parameters, &[1.0; 9], (1, 3, 3))?;
 //! // Nine taps in the middle, four in a corner.
 //! assert_eq!(session.output(0).1[4 * 2..5 * 2], [9.0, 1.0]);
 //! assert_eq!(session.output(0).1[..2], [4.0, 0.0]);
 //! session.set_output_gradient(0, &[1.0; 18]);
-//! session.backward(&parameters, false)?;
+//! session.backward(&parameters)?;
 //! // The first channel is positive everywhere, the second in the middle alone.
 //! assert_eq!(session.gradients().get("conv.bias"), Some(&[9.0, 1.0][..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -51,6 +51,8 @@ pub struct TrainingSession {
     statistics: Vec<Vec<Vec<f64>>>,
     seen: Vec<Seen>,
     gradients: Gradients,
+    /// Whether the gradients belong to the running step already.
+    has_gradients: bool,
 }
 
 impl TrainingSession {
@@ -78,7 +80,15 @@ impl TrainingSession {
             folded: Folded::default(),
             seen: Vec::new(),
             gradients,
+            has_gradients: false,
         })
+    }
+
+    /// Begins a step: gradients and statistics of the passes from here on add up, so that several small batches become a
+    /// large one, and those from before are forgotten.
+    pub fn begin(&mut self) {
+        self.has_gradients = false;
+        self.seen.clear();
     }
 
     /// Computes the outputs, and keeps what their gradients need.
@@ -112,7 +122,6 @@ impl TrainingSession {
         // SAFETY: nothing else borrows the arena; the first slot is the images'.
         let NumbersMut::F32(input) = (unsafe { views.numbers_mut(SlotIdx(0)) }) else { unreachable!("images are f32") };
         input.copy_from_slice(images);
-        self.seen.clear();
         let mut forward = Forward {
             isa: self.isa,
             views,
@@ -154,15 +163,14 @@ impl TrainingSession {
         convert(self.isa, gradient, unsafe { views.numbers_mut(slot) });
     }
 
-    /// Computes the gradients of all trained parameters from those of the outputs, and adds them to what is there if wanted:
-    /// so the gradients of several small batches become that of a large one.
+    /// Adds the gradients of all trained parameters, from those of the outputs, to those of the step.
     ///
     /// # Errors
     /// A parameter is missing, of another shape or no f32 on the CPU.
     ///
     /// # Panics
     /// There was no [`Self::forward`] before.
-    pub fn backward(&mut self, parameters: &Parameters, accumulate: bool) -> Result<(), PlanError> {
+    pub fn backward(&mut self, parameters: &Parameters) -> Result<(), PlanError> {
         let layout = self.layout.as_ref().expect("a pass forward comes first");
         let mut backward = Backward {
             isa: self.isa,
@@ -171,15 +179,16 @@ impl TrainingSession {
             workspace: &mut self.workspace,
             folded: &mut self.folded,
             gradients: &mut self.gradients,
-            accumulate,
+            accumulate: self.has_gradients,
         };
         for (work, statistics) in self.graph.works.iter().zip(&self.statistics).rev() {
             backward.run(work, statistics)?;
         }
+        self.has_gradients = true;
         Ok(())
     }
 
-    /// The gradients of the last [`Self::backward`].
+    /// The gradients of the step.
     pub fn gradients(&self) -> &Gradients {
         &self.gradients
     }
@@ -189,9 +198,9 @@ impl TrainingSession {
         &mut self.gradients
     }
 
-    /// Moves the running statistics of every batch norm that ran in the last [`Self::forward`] by its momentum.
+    /// Moves the running statistics of every batch norm by its momentum, once for each [`Self::forward`] of the step.
     ///
-    /// Apart from the pass itself, so that a step whose loss is not finite can be dropped with nothing changed.
+    /// Apart from the passes themselves, so that a step whose loss is not finite can be dropped with nothing changed.
     ///
     /// # Errors
     /// A running statistic is missing.

@@ -1,5 +1,6 @@
 //! What is not the same in several trees of values.
 
+use crate::config::Config;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -54,6 +55,15 @@ pub(super) fn differences(trees: &[Option<BTreeMap<String, Value>>]) -> Vec<Diff
     };
     let value = |key: &str| trees.iter().map(|tree| tree.as_ref()?.get(key).cloned()).collect();
     keys.iter().filter(is_different).map(|key| Difference { key: (*key).clone(), values: value(key) }).collect()
+}
+
+/// What is not the same in two configurations.
+pub(crate) fn configuration_differences(first: &Config, second: &Config) -> Vec<Difference> {
+    let tree = |config: &Config| match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => Some(flattened(fields)),
+        _ => None,
+    };
+    differences(&[tree(first), tree(second)])
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use differences::Difference;
+pub(crate) use differences::configuration_differences;
 use differences::{differences, flattened};
 
 /// Several runs beside each other. Every list of values has one for each run, in their order.

@@ -59,6 +59,36 @@ impl EventFile {
         Ok(events)
     }
 
+    /// The last event file of a run folder, cut before the first event with a value that is not known; a new one where there
+    /// is none that begins as such a file.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub(super) fn resume(folder: &RunFolder, is_known: impl Fn(&LoggedValue) -> bool) -> Result<Self, RunError> {
+        let Some(path) = folder.events().pop() else { return Self::create(folder) };
+        let mut reader = BufReader::new(File::open(&path).map_err(io_error(&path))?);
+        let mut length = 0;
+        // What cannot be read was being written when the run was killed.
+        while let Ok(Some(data)) = records::read(&mut reader) {
+            let Ok(event) = Event::decode(data.as_slice()) else { break };
+            if !values(event).all(|value| is_known(&value)) {
+                break;
+            }
+            length += records::frame(&data).len() as u64;
+        }
+        drop(reader);
+        if length == 0 {
+            return Self::create(folder);
+        }
+        let file = AppendedFile::resume(&path, length).map_err(io_error(&path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Waits until all events are on the disk.
+    pub(super) fn sync(&self) -> Result<(), RunError> {
+        self.file.sync().map_err(io_error(&self.path))
+    }
+
     /// Adds numbers at a step.
     ///
     /// # Errors
@@ -111,18 +141,24 @@ pub fn read_events(path: &Path) -> Result<Vec<LoggedValue>, RunError> {
     while let Some(data) = records::read(&mut reader).map_err(io_error(path))? {
         let event = Event::decode(data.as_slice())
             .map_err(|error| io_error(path)(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
-        let Some(What::Summary(summary)) = event.what else { continue };
-        found.extend(summary.values.into_iter().map(|value| LoggedValue {
-            step: usize::try_from(event.step).unwrap_or(0),
-            wall_time: event.wall_time,
-            tag: value.tag,
-            scalar: match value.content {
-                Some(Content::Simple(scalar)) => Some(scalar),
-                Some(Content::Image(_)) | None => None,
-            },
-        }));
+        found.extend(values(event));
     }
     Ok(found)
+}
+
+/// The values of an event; none where it has another use.
+fn values(event: Event) -> impl Iterator<Item = LoggedValue> {
+    let Event { wall_time, step, what } = event;
+    let values = if let Some(What::Summary(summary)) = what { summary.values } else { Vec::new() };
+    values.into_iter().map(move |value| LoggedValue {
+        step: usize::try_from(step).unwrap_or(0),
+        wall_time,
+        tag: value.tag,
+        scalar: match value.content {
+            Some(Content::Simple(scalar)) => Some(scalar),
+            Some(Content::Image(_)) | None => None,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -141,6 +177,29 @@ mod tests {
         assert_eq!(tags, [(7, "loss/class"), (7, "loss/box"), (7, "first_batch")]);
         assert_eq!((found[0].scalar, found[2].scalar), (Some(0.25), None));
         assert!(found[1].scalar.is_some_and(f32::is_nan) && found[0].wall_time > 1.6e9);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_goes_on_before_what_is_not_known() -> Result<(), Box<dyn std::error::Error>> {
+        let temporary = tempfile::tempdir()?;
+        let folder = RunFolder::new(temporary.path());
+        // A folder without events gets some.
+        let mut events = EventFile::resume(&folder, |_| true)?;
+        for step in 1..=4 {
+            events.scalars(step, [("loss/class", 0.5)])?;
+        }
+        let path = events.path().to_owned();
+        drop(events);
+        let bytes = std::fs::read(&path)?;
+        for cut in [bytes.len(), bytes.len() - 3] {
+            std::fs::write(&path, &bytes[..cut])?;
+            let mut events = EventFile::resume(&folder, |value| value.step <= 2)?;
+            events.scalars(30, [("loss/class", 0.25)])?;
+            events.sync()?;
+            let steps: Vec<usize> = read_events(&path)?.iter().map(|value| value.step).collect();
+            assert_eq!((steps.as_slice(), folder.events().len()), (&[1, 2, 30][..], 1));
+        }
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ fn options(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
         preprocessing: config.preprocessing,
         anchors: config.anchors,
         finest: config.fpn.finest,
-        foreground_iou: config.matcher.foreground_iou,
+        foreground_iou: config.matcher.foreground_iou(),
         max_examples: args.examples,
         ..CheckOptions::default()
     })

@@ -1,0 +1,211 @@
+//! The loop: epochs of steps, scoring, checkpoints.
+
+use super::checkpoint::Checkpoint;
+use super::data_digest::DataDigest;
+use super::event::{Event, Outcome, Step};
+use super::learner::Learner;
+use super::{CheckpointInterval, Training, TrainingState};
+use crate::error::{Error, Result};
+use crate::evaluate::evaluate;
+use crate::plan::InferenceOptions;
+use crate::run::RunFolder;
+use retinanet_data::{Batch, Loader, SampleError};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// A training while it runs.
+pub(super) struct Session<'a> {
+    pub(super) training: &'a Training,
+    pub(super) loader: Loader,
+    pub(super) learner: Learner,
+    pub(super) state: TrainingState,
+    pub(super) data: DataDigest,
+    pub(super) on_event: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    /// Whether somebody broke off.
+    pub(super) interrupted: bool,
+    /// When the last checkpoint was written.
+    pub(super) saved: Instant,
+}
+
+impl Session<'_> {
+    /// Goes on to the end, or until it is interrupted.
+    pub(super) fn run(mut self) -> Result<Outcome> {
+        let learning_rate = self.training.config.train.scaled_learning_rate();
+        let (steps_per_epoch, state) = (self.loader.num_batches(), &self.state);
+        self.interrupted |= (self.on_event)(Event::Start { steps_per_epoch, learning_rate, state }).is_break();
+        if self.state == TrainingState::default() {
+            // From here on, whatever happens, it can go on.
+            if self.interrupted { self.save()? } else { self.save_state()? }
+        }
+        while !self.interrupted && self.state.epoch < self.training.config.train.epochs && !self.has_stopped() {
+            self.learn()?;
+            if self.interrupted {
+                self.save()?;
+            } else {
+                self.end_epoch()?;
+            }
+        }
+        let stopped_early = self.has_stopped().then_some(self.state.epoch);
+        let Self { learner, state, interrupted, .. } = self;
+        let (detector, failures) = (learner.result(), state.failed.len());
+        Ok(Outcome { detector, interrupted, stopped_early, failures, best: state.best })
+    }
+
+    /// Whether it has got no better for too long.
+    fn has_stopped(&self) -> bool {
+        self.training.config.train.early_stopping.is_some_and(|stopping| self.state.progress.has_ended(&stopping))
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        self.interrupted |= (self.on_event)(event).is_break();
+    }
+
+    /// The batches of the epoch that are not done yet, or those until it is interrupted.
+    fn learn(&mut self) -> Result<()> {
+        let mut batches = self.loader.epoch_from(self.state.epoch, self.state.batch);
+        let loaded_before = self.state.sums.loading;
+        while !self.interrupted {
+            let (begin, waited_before) = (Instant::now(), batches.waited());
+            let Some(loaded) = batches.next() else {
+                self.fail(&batches.take_failures());
+                self.state.batch = self.loader.num_batches();
+                break;
+            };
+            self.fail(&loaded.failures);
+            let mut step = self.step(&loaded.batch)?;
+            step.waited = batches.waited() - waited_before;
+            step.duration = begin.elapsed();
+            self.state.advance(&step, batches.position());
+            self.state.sums.loading = loaded_before + batches.statistics();
+            self.tell(Event::Step(step));
+            if self.is_checkpoint_due() {
+                self.save()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of samples that could not be had, of each once.
+    fn fail(&mut self, failures: &[SampleError]) {
+        for failure in failures {
+            if self.state.failed.insert(failure.index) {
+                self.tell(Event::Failure(failure));
+            }
+        }
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Step> {
+        let Self { training, loader, learner, state, .. } = self;
+        let train = &training.config.train;
+        let total_steps = loader.num_batches() * train.epochs;
+        let learning_rate = train.scaled_learning_rate() * train.schedule.factor(state.step, total_steps);
+        let learned = learner.step(batch, state.step, learning_rate, self.on_event).map_err(|error| match error {
+            Error::LossNotFinite(mut found) => {
+                found.images = names(training, batch);
+                Error::LossNotFinite(found)
+            }
+            other => other,
+        })?;
+        Ok(Step {
+            epoch: state.epoch,
+            step: state.step,
+            images: batch.images.len(),
+            class_loss: learned.class_loss,
+            box_loss: learned.box_loss,
+            gradient_norm: learned.gradient_norm,
+            learning_rate,
+            num_foreground: learned.num_foreground,
+            duration: Duration::ZERO,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// Scores the epoch where it is to be scored, and goes to the next.
+    fn end_epoch(&mut self) -> Result<()> {
+        let train = &self.training.config.train;
+        let epoch = self.state.epoch + 1;
+        let is_due = epoch.is_multiple_of(train.validate_every) || epoch == train.epochs;
+        let validation = self.training.validation.clone().filter(|_| is_due);
+        // Scoring takes its time: what was learned is safe before it begins.
+        if validation.is_some() {
+            self.save()?
+        } else {
+            self.save_last()?
+        }
+
+        let begin = Instant::now();
+        let mut summary = self.state.summary();
+        if let Some(validation) = validation {
+            let plan = self.learner.result().plan(&InferenceOptions::default())?;
+            let scored = evaluate(&plan, &*validation, &mut |images| (self.on_event)(Event::Validating { images }))?;
+            self.interrupted |= scored.is_none();
+            if let Some(evaluation) = &scored {
+                summary.score = Some(evaluation.metrics.summary);
+                if let Some(stopping) = &train.early_stopping {
+                    self.state.progress.take(stopping, evaluation.metrics.summary.ap);
+                }
+                if self.state.is_best(evaluation.metrics.summary.ap) {
+                    self.learner.save_model(&RunFolder::new(&self.training.output).best())?;
+                }
+                self.tell(Event::Validation { epoch, evaluation });
+            }
+            summary.validation = begin.elapsed();
+            if scored.is_none() {
+                // Resumed, it is scored again.
+                self.tell(Event::Epoch(&summary));
+                return Ok(());
+            }
+        }
+        self.tell(Event::Epoch(&summary));
+        self.state.end_epoch();
+        self.save_state()
+    }
+
+    /// Whether a checkpoint is to be written within an epoch.
+    fn is_checkpoint_due(&self) -> bool {
+        // The end of an epoch has one of its own.
+        let is_within = !self.interrupted && self.state.batch < self.loader.num_batches();
+        is_within
+            && match self.training.checkpoint_every {
+                CheckpointInterval::Epoch => false,
+                CheckpointInterval::Steps(steps) => self.state.step.is_multiple_of(steps.max(1)),
+                CheckpointInterval::Time(time) => self.saved.elapsed() >= time,
+            }
+    }
+
+    /// Writes the model, then the state: the checkpoint counts from when the state is there.
+    fn save(&mut self) -> Result<()> {
+        self.save_last()?;
+        self.save_state()
+    }
+
+    /// Writes the model, unless it is ruined: the one before is better than that.
+    fn save_last(&self) -> Result<()> {
+        if let Some(name) = self.learner.first_not_finite()? {
+            return Err(Error::WeightsNotFinite { step: self.state.step, name: name.to_owned() });
+        }
+        self.learner.save_model(&RunFolder::new(&self.training.output).last())
+    }
+
+    fn save_state(&mut self) -> Result<()> {
+        self.interrupted |= (self.on_event)(Event::Checkpoint(&self.state)).is_break();
+        let checkpoint = Checkpoint {
+            path: RunFolder::new(&self.training.output).state(),
+            config: self.training.config.clone(),
+            classes: self.learner.detector.classes.clone(),
+            state: self.state.clone(),
+            data: self.data.clone(),
+            parts: self.learner.parts()?,
+        };
+        checkpoint.write()?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+}
+
+/// What the images of a batch are called.
+fn names(training: &Training, batch: &Batch) -> Vec<String> {
+    let images = &training.train.annotations().images;
+    let of_batch = batch.images.iter().filter_map(|image| images.get(image.index));
+    of_batch.map(|image| image.file_name.clone()).collect()
+}
