@@ -62,7 +62,7 @@ pub fn clip_gradients(parameters: &Parameters, gradients: &mut impl ParameterGra
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     #[test]
     fn the_norm_of_all_gradients_is_cut() -> Result<()> {
