@@ -105,7 +105,7 @@ fn what_does_not_go_together_says_why() {
         (["--cache-limit", "much"], "expected a size as 500MB or 2GiB, found \"much\""),
         (["--cache", "tape"], "memory"),
         (["--cache-dir", "x"], "--cache-dir: expected --cache disk"),
-        (["--dtype", "bf16"], "--dtype: expected --mode core or detect, found data"),
+        (["--dtype", "bf16"], "--dtype: expected --mode core, detect or train, found data"),
     ] {
         check(&[&start[..], &extra].concat(), 2, expected);
     }
