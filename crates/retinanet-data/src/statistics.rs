@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct LoaderStatistics {
     /// Images of the batches.
     pub images: usize,
-    /// Samples that could not be had.
+    /// Samples that could not be had, each counted once an epoch.
     pub failures: usize,
     /// Bytes of the images as they were decoded, three a pixel.
     pub decoded_bytes: u64,
@@ -40,10 +40,9 @@ impl LoaderStatistics {
         per_second(self.images, self.decoding + self.augmenting + self.preparing)
     }
 
-    /// Takes what one batch took along.
+    /// Takes what the making of a batch counts; what failed is told apart by [`Epoch`](crate::Epoch), which knows the others.
     pub(crate) fn add(&mut self, batch: &Self) {
         self.images += batch.images;
-        self.failures += batch.failures;
         self.decoded_bytes += batch.decoded_bytes;
         self.decoding += batch.decoding;
         self.augmenting += batch.augmenting;
