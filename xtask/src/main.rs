@@ -1,5 +1,6 @@
 //! Chores of the workspace, one file a command: `cargo xtask --help`.
 
+mod alone;
 mod bench;
 mod ci;
 mod date;
@@ -37,6 +38,8 @@ enum Command {
     Structure,
     /// Check that the README's quick start is the two promised commands.
     Readme,
+    /// Build each crate in a project of its own, outside the workspace, and run the first example of its documentation.
+    Alone,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
     /// Build the program as one static file, with manual pages and completions, in `target/dist/`.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(&workspace),
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
+        Command::Alone => alone::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Dist => dist::run(&workspace),
         Command::Onnx(arguments) => onnx::run(&workspace, &arguments),
