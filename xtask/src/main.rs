@@ -1,6 +1,7 @@
 //! Chores of the workspace, one file a command: `cargo xtask --help`.
 
 mod ablation;
+mod alone;
 mod bench;
 mod ci;
 mod date;
@@ -38,6 +39,8 @@ enum Command {
     Structure,
     /// Check that the README's quick start is the two promised commands.
     Readme,
+    /// Build each crate in a project of its own, outside the workspace, and run the first example of its documentation.
+    Alone,
     /// Run the benches and keep their numbers in `benches/results/DATE-MACHINE/`.
     Bench(bench::Arguments),
     /// Repeat the paper's ablations on small data, and keep the table in `benches/results/DATE-MACHINE/`.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(&workspace),
         Command::Structure => structure::run(&workspace),
         Command::Readme => readme::run(&workspace),
+        Command::Alone => alone::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
         Command::Ablation(arguments) => ablation::run(&workspace, &arguments),
         Command::Dist => dist::run(&workspace),

@@ -1,4 +1,4 @@
-//! `cargo xtask onnx`: exported detectors in other runtimes, beside our own output.
+//! `cargo xtask onnx`: exported detectors in other runtimes, beside our own output, and beside what torch exports.
 
 use std::path::PathBuf;
 
@@ -28,16 +28,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| format!("{shown}: could not create"))?;
     let own = root.join("weights").join("blood_cells_r18.safetensors");
     let models = std::iter::once(format!("blood_cells_r18={}", own.display())).chain(arguments.model.iter().cloned());
-    let example = ["run", "--release", "-p", "retinanet-benches", "--example", "onnx_parity", "--", &shown];
-    let mut export = workspace.cargo(&example);
-    export.args(models);
+    let mut export = workspace.example("onnx_parity")?;
+    export.arg(&shown).args(models);
     run_shown(export)?;
-    let status = venv.command("onnx_parity.py", std::slice::from_ref(&shown)).status();
-    let status = status.context("onnx_parity.py: could not start")?;
+    let run = |script: &str| {
+        let status = venv.command(script, std::slice::from_ref(&shown)).status();
+        Ok::<_, anyhow::Error>(status.with_context(|| format!("{script}: could not start"))?.success())
+    };
+    let (parity, beside_torch) = (run("onnx_parity.py")?, run("onnx_export.py")?);
     std::fs::remove_dir_all(&folder).with_context(|| format!("{shown}: could not remove"))?;
-    ensure!(
-        status.success(),
-        "onnx: expected outputs that are ours, found others: see the lines with \"passed\": false"
-    );
+    ensure!(parity, "onnx: expected outputs that are ours, found others: see the lines with \"passed\": false");
+    ensure!(beside_torch, "onnx_export.py: expected exports of torch, found a failure");
     Ok(())
 }

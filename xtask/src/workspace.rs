@@ -33,6 +33,17 @@ impl Workspace {
         command
     }
 
+    /// An example of this name, built with what the tests are built with.
+    pub(crate) fn example(&self, name: &str) -> Result<Command> {
+        run_shown(self.cargo(&["build", "--release", "--workspace", "--example", name]))?;
+        let metadata = self.metadata()?;
+        let target = metadata["target_directory"].as_str().context("cargo metadata: no `target_directory`")?;
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        let mut command = Command::new(Path::new(target).join("release").join("examples").join(file));
+        command.current_dir(&self.root);
+        Ok(command)
+    }
+
     /// The members and where they build, as `cargo metadata` tells.
     pub(crate) fn metadata(&self) -> Result<Value> {
         let mut command = self.cargo(&["metadata", "--no-deps", "--format-version", "1"]);

@@ -13,7 +13,7 @@ pub(crate) const JSON_LIMIT: u64 = 4 << 30;
 /// The largest file of one image, list or configuration.
 pub(crate) const TEXT_LIMIT: u64 = 64 << 20;
 
-/// The extensions that count as images where a folder is listed.
+/// What names of pictures end in, without the point.
 const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp"];
 
 /// How deep folders of images may be nested.
@@ -120,7 +120,14 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-pub(crate) fn is_image(path: &Path) -> bool {
+/// Whether a file is taken for a picture where a folder is listed: by the ending of its name alone, in any case.
+///
+/// ```
+/// assert!(retinanet_annotations::has_image_extension("a/photo.JPG".as_ref()));
+/// assert!(!retinanet_annotations::has_image_extension("a/photo.txt".as_ref()));
+/// ```
+#[must_use]
+pub fn has_image_extension(path: &Path) -> bool {
     IMAGE_EXTENSIONS.iter().any(|extension| has_extension(path, extension))
 }
 
@@ -135,7 +142,7 @@ pub(crate) fn images_under(folder: &Path) -> Result<Vec<PathBuf>, AnnotationErro
             continue;
         }
         for path in list(&folder)? {
-            if is_image(&path) && path.is_file() {
+            if has_image_extension(&path) && path.is_file() {
                 images.push(path);
             } else if depth < MAX_DEPTH && path.is_dir() {
                 pending.push((path, depth + 1));

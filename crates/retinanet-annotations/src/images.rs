@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::file::{is_image, list, quoted, stem_of};
+use crate::file::{has_image_extension, list, quoted, stem_of};
 use crate::names::{FoldedNames, bare, folded, leads_out};
 
 /// Where an image is, or would most likely be.
@@ -98,7 +98,8 @@ impl ImagesByStem {
     pub(crate) fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
         let folders: Vec<PathBuf> = folders.into_iter().filter(|folder| folder.is_dir()).collect();
         let by_stem = |folder: &PathBuf| {
-            let images: Vec<PathBuf> = list(folder).unwrap_or_default().into_iter().filter(|p| is_image(p)).collect();
+            let images: Vec<PathBuf> =
+                list(folder).unwrap_or_default().into_iter().filter(|p| has_image_extension(p)).collect();
             let mut by_stem = HashMap::with_capacity(images.len());
             for path in &images {
                 by_stem.entry(stem_of(path)).or_insert_with(|| path.clone());

@@ -52,6 +52,7 @@ pub use convert::{Conversion, Converted, ConvertedSplit, ImageTransfer, Loss, Lo
 pub use details::{Details, Fields, ImageDetails, Outline, SetDetails};
 pub use division::Division;
 pub use error::AnnotationError;
+pub use file::has_image_extension;
 pub use format::Format;
 pub use problem::{Effect, Place, Problem};
 pub use problems::{ProblemKind, Problems};

@@ -2,13 +2,11 @@
 
 use crate::table;
 use anyhow::{Context, ensure};
+use retinanet_annotations::has_image_extension;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// Endings of files that count as images where a folder or a pattern names many; a file named by itself may have any.
-const IMAGE_ENDINGS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
 /// The longest list that is read: millions of paths.
 const LIST_LIMIT: u64 = 1 << 30;
@@ -89,9 +87,9 @@ pub(crate) fn read_list(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Whether it is taken where a folder or a pattern names many; a file named by itself may have any name.
 fn is_image_path(path: &Path) -> bool {
-    let ending = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    ending.is_some_and(|ending| IMAGE_ENDINGS.contains(&ending.as_str())) && path.is_file()
+    has_image_extension(path) && path.is_file()
 }
 
 fn is_pattern(input: &Path) -> bool {

@@ -220,8 +220,10 @@ impl Iterator for Epoch {
             };
             let made = made.unwrap_or_else(|panic| resume_unwind(panic));
             let told = &mut self.told;
-            self.failures.extend(made.failures.into_iter().filter(|failure| told.insert(failure.index)));
+            let new: Vec<_> = made.failures.into_iter().filter(|failure| told.insert(failure.index)).collect();
             self.statistics.take(&made.statistics);
+            self.statistics.failures += new.len();
+            self.failures.extend(new);
             if let Some(batch) = made.batch {
                 let failures = self.take_failures();
                 break Some(LoadedBatch { batch, failures });
@@ -364,7 +366,6 @@ impl Shared {
             }
         }
         statistics.images = batch.as_ref().map_or(0, |batch| batch.images.len());
-        statistics.failures = failures.len();
         MadeBatch { batch, failures, statistics }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct LoaderStatistics {
     /// Images of the batches.
     pub images: usize,
-    /// Samples that could not be had.
+    /// Samples that could not be had, each counted once an epoch.
     pub failures: usize,
     /// Bytes of the images as they were decoded, three a pixel.
     pub decoded_bytes: u64,
@@ -42,10 +42,9 @@ impl LoaderStatistics {
         per_second(self.images, self.decoding + self.augmenting + self.preparing)
     }
 
-    /// Takes what one batch took along.
+    /// Takes what the making of a batch counts; what failed is told apart by [`Epoch`](crate::Epoch), which knows the others.
     pub(crate) fn take(&mut self, batch: &Self) {
         self.images += batch.images;
-        self.failures += batch.failures;
         self.decoded_bytes += batch.decoded_bytes;
         self.decoding += batch.decoding;
         self.augmenting += batch.augmenting;
@@ -59,6 +58,7 @@ impl std::ops::Add for LoaderStatistics {
 
     fn add(mut self, later: Self) -> Self {
         self.take(&later);
+        self.failures += later.failures;
         self.waited += later.waited;
         self.elapsed += later.elapsed;
         self.cache = CacheStatistics {

@@ -150,6 +150,7 @@ fn a_partner_that_cannot_be_read_is_told_once_an_epoch() {
         told.extend(epoch.take_failures().iter().map(|failure| failure.index));
         told.sort_unstable();
         assert_eq!(told, bad, "each once");
+        assert_eq!(epoch.statistics().failures, bad.len(), "counted as told");
         let samples: usize = loaded.iter().map(|loaded| loaded.batch.images.len()).sum();
         assert_eq!(samples, 24 - bad.len());
     }

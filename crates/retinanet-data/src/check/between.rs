@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use retinanet_annotations::Annotation;
+use retinanet_annotations::{Annotation, has_image_extension};
 
 use super::few_boxes::UsualCount;
 use super::finding::{Example, ExampleBox, FindingKind, Tally};
 use super::fingerprint::twins;
-use super::input::is_image_ending;
 use super::look::Looked;
 use super::report::ClassStatistics;
 use super::{CheckOptions, Joined, JoinedImage};
@@ -137,9 +136,9 @@ impl Between<'_> {
             let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
             paths.sort();
             for path in paths {
-                let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
                 let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-                if is_image_ending(&ending) && !is_hidden && !listed.contains(path.as_path()) && !told.contains(&path) {
+                if has_image_extension(&path) && !is_hidden && !listed.contains(path.as_path()) && !told.contains(&path)
+                {
                     self.add(FindingKind::ImageUnlisted, 0.0, || Example {
                         what: "in no split".to_owned(),
                         file: Some(path.clone()),

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use retinanet_annotations::{AnnotatedImage, AnnotationError, AnnotationSet, Class, ClassSelection, DataRequest};
+use retinanet_annotations::{
+    AnnotatedImage, AnnotationError, AnnotationSet, Class, ClassSelection, DataRequest, has_image_extension,
+};
 use walkdir::WalkDir;
 
 use super::finding::{Example, FindingKind};
@@ -163,7 +165,7 @@ fn images_alone(path: &Path) -> Option<CheckInput> {
         if ["json", "xml", "yaml", "yml", "csv"].contains(&ending.as_str()) {
             return None;
         }
-        if is_image_ending(&ending) && entry.file_type().is_file() {
+        if has_image_extension(entry.path()) && entry.file_type().is_file() {
             images.push(entry.into_path());
         }
     }
@@ -180,11 +182,6 @@ fn images_alone(path: &Path) -> Option<CheckInput> {
     let annotations = AnnotationSet { images, ..AnnotationSet::default() };
     let splits = vec![CheckSplit { name: "images".to_owned(), annotations }];
     Some(CheckInput { splits, is_whole: true, remarks: vec![(FindingKind::NoAnnotations, example)] })
-}
-
-/// Whether a file is an image by its ending, in small letters and without its point.
-pub(super) fn is_image_ending(ending: &str) -> bool {
-    ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp"].contains(&ending)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crc32fast::Hasher;
+use crc32c::{crc32c, crc32c_append};
 use retinanet_anchors::ImageSize;
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ use crate::{DecodeLimits, Image, ReducedImage};
 /// Changed whenever the decoders might give other pixels for the same file; the version of this crate counts too.
 const DECODER: &str = concat!(env!("CARGO_PKG_VERSION"), " 1");
 
-const MAGIC: [u8; 8] = *b"RN-RGB\0\x01";
+const MAGIC: [u8; 8] = *b"RN-RGB\0\x02";
 const SUFFIX: &str = "rgb";
 const TEMPORARY: (&str, &str) = ("entry-", ".tmp");
 
@@ -73,10 +73,8 @@ pub(super) fn header(key: &Key, reduced: &ReducedImage) -> Vec<u8> {
     // A side of a decoded picture has at most 32 bits, and so has a path.
     numbers.iter().for_each(|&number| checked.extend((number as u32).to_le_bytes()));
     checked.extend(key.text.as_bytes());
-    let mut hasher = Hasher::new();
-    hasher.update(&checked);
-    hasher.update(&image.pixels);
-    [&MAGIC[..], &hasher.finalize().to_le_bytes(), &checked].concat()
+    let checksum = crc32c_append(crc32c(&checked), &image.pixels);
+    [&MAGIC[..], &checksum.to_le_bytes(), &checked].concat()
 }
 
 /// What is at the place of an entry.
@@ -113,10 +111,8 @@ fn whole(file: &mut File, length: u64, key: &Key, limits: &DecodeLimits) -> Opti
     }
     let mut pixels = Vec::with_capacity(usize::try_from(bytes).ok()?);
     file.take(bytes).read_to_end(&mut pixels).ok()?;
-    let mut hasher = Hasher::new();
-    hasher.update(&header[12..]);
-    hasher.update(&pixels);
-    let is_whole = pixels.len() as u64 == bytes && hasher.finalize() as usize == number(0)?;
+    let checksum = crc32c_append(crc32c(&header[12..]), &pixels);
+    let is_whole = pixels.len() as u64 == bytes && checksum as usize == number(0)?;
     is_whole.then_some(ReducedImage { image: Image { size, pixels }, original })
 }
 
