@@ -150,6 +150,8 @@ impl Loader {
             }),
             changed: Condvar::new(),
         });
+        // Before any worker asks the cache or takes time.
+        let (cache_before, start) = (self.plan.dataset.cache_statistics(), Instant::now());
         let workers = self.plan.config.workers.min(self.num_batches());
         let workers = (0..workers).map(|_| {
             let shared = Arc::clone(&shared);
@@ -157,12 +159,12 @@ impl Loader {
         });
         Epoch {
             workers: workers.collect(),
-            cache_before: self.plan.dataset.cache_statistics(),
+            cache_before,
             shared,
             failures: Vec::new(),
             told: BTreeSet::new(),
             statistics: LoaderStatistics::default(),
-            start: Instant::now(),
+            start,
         }
     }
 }

@@ -115,10 +115,9 @@ impl F4 {
     pub(super) unsafe fn output_gradient<V: Vector<f32>>([d0, d1, d2, d3]: [V; 4]) -> [V; 6] {
         // SAFETY: as above.
         unsafe {
-            let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
-            let (even_1, odd_1) = (d0.add(d2), d1.add(d3));
-            let (even_2, odd_2) = (four.mul_add(d2, d0), eight.mul_add(d3, two.mul(d1)));
-            [d0, even_1.add(odd_1), even_1.sub(odd_1), even_2.add(odd_2), even_2.sub(odd_2), d3]
+            let (even_p, odd_p) = (V::splat(P2).mul_add(d2, d0), V::splat(P2 * P).mul_add(d3, V::splat(P).mul(d1)));
+            let (even_q, odd_q) = (V::splat(Q2).mul_add(d2, d0), V::splat(Q2 * Q).mul_add(d3, V::splat(Q).mul(d1)));
+            [d0, even_p.add(odd_p), even_p.sub(odd_p), even_q.add(odd_q), even_q.sub(odd_q), d3]
         }
     }
 }
@@ -191,28 +190,47 @@ mod tests {
     fn check<T: Transform<N, M>, const N: usize, const M: usize>() {
         for place in 0..N {
             for tap in 0..3 {
-                let mut d = [0.0f32; N];
-                d[place] = 1.0;
                 // SAFETY: every processor has arrays.
-                let transformed = unsafe { T::input(d.map(|x| Lanes::<f32, 4>::splat(x))) };
-                let mut numbers = [[0.0f32; 4]; N];
-                for (vector, numbers) in transformed.iter().zip(&mut numbers) {
-                    // SAFETY: as above.
-                    unsafe { vector.store(numbers.as_mut_ptr()) };
-                }
+                let transformed = numbers(unsafe { T::input(unit(place)) });
                 let products: [Lanes<f32, 4>; N] = std::array::from_fn(|i| {
                     // SAFETY: as above.
-                    unsafe { Lanes::splat((f64::from(numbers[i][0]) * T::WEIGHT[i][tap]) as f32) }
+                    unsafe { Lanes::splat((f64::from(transformed[i]) * T::WEIGHT[i][tap]) as f32) }
                 });
                 // SAFETY: as above.
-                let outputs = unsafe { T::output(products) };
-                for (idx, output) in outputs.iter().enumerate() {
-                    let mut found = [0.0; 4];
-                    // SAFETY: as above.
-                    unsafe { output.store(found.as_mut_ptr()) };
+                let outputs = numbers(unsafe { T::output(products) });
+                for (idx, found) in outputs.into_iter().enumerate() {
                     let expected = if idx + tap == place { 1.0 } else { 0.0 };
-                    assert!((found[0] - expected).abs() < 1e-5, "input {place}, tap {tap}, output {idx}: {}", found[0]);
+                    assert!((found - expected).abs() < 1e-5, "input {place}, tap {tap}, output {idx}: {found}");
                 }
+            }
+        }
+    }
+
+    /// The first lane of each vector.
+    fn numbers<const N: usize>(vectors: [Lanes<f32, 4>; N]) -> [f32; N] {
+        vectors.map(|vector| {
+            let mut lanes = [0.0; 4];
+            // SAFETY: every processor has arrays.
+            unsafe { vector.store(lanes.as_mut_ptr()) };
+            lanes[0]
+        })
+    }
+
+    /// 1 at a place, 0 elsewhere.
+    fn unit<const N: usize>(place: usize) -> [Lanes<f32, 4>; N] {
+        // SAFETY: every processor has arrays.
+        std::array::from_fn(|i| unsafe { Lanes::splat(if i == place { 1.0 } else { 0.0 }) })
+    }
+
+    #[test]
+    fn the_gradient_is_the_output_transposed() {
+        for product in 0..6 {
+            // SAFETY: every processor has arrays.
+            let outputs = numbers(unsafe { F4::output(unit(product)) });
+            for (idx, &expected) in outputs.iter().enumerate() {
+                // SAFETY: as above.
+                let gradient = numbers(unsafe { F4::output_gradient(unit(idx)) });
+                assert_eq!(gradient[product], expected, "product {product}, output {idx}");
             }
         }
     }
