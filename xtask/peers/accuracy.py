@@ -8,20 +8,17 @@ are `ground_truth.json` and, for each precision, `openvino_f32.json` and `openvi
 
 import json
 import sys
-import xml.etree.ElementTree as ElementTree
-from collections import OrderedDict
 from pathlib import Path
 
 import nncf
 import numpy
 import openvino
 import torch
-from PIL import Image
 from safetensors.torch import load_file
-from torchvision.transforms.functional import pil_to_tensor
 
 import network
 import small_r18
+from blood_cells import ground_truth, image, records, split
 
 model_path, data, dump_path, output = (Path(argument) for argument in sys.argv[1:5])
 torch.set_num_threads(2)
@@ -41,43 +38,16 @@ def difference():
     return worst
 
 
-def split(name):
-    return (data / "BCCD/ImageSets/Main" / f"{name}.txt").read_text().split()
-
-
-def image(name):
-    return pil_to_tensor(Image.open(data / "BCCD/JPEGImages" / f"{name}.jpg").convert("RGB")).float() / 255
-
-
 def prepared(name):
     """The network's input, and torchvision's list of one image."""
-    images, _ = model.transform([image(name)])
+    images, _ = model.transform([image(data, name)])
     return images
 
 
-def ground_truth(names):
-    images, annotations, ids = [], [], {entry["name"]: entry["category_id"] for entry in classes}
-    for position, name in enumerate(names):
-        tree = ElementTree.parse(data / "BCCD/Annotations" / f"{name}.xml")
-        width, height = (int(tree.find(f"size/{side}").text) for side in ("width", "height"))
-        images.append({"id": position + 1, "file_name": f"{name}.jpg", "width": width, "height": height})
-        for entry in tree.findall("object"):
-            x0, y0, x1, y1 = (float(entry.find(f"bndbox/{key}").text) for key in ("xmin", "ymin", "xmax", "ymax"))
-            # Corners count from 1 and are inclusive.
-            left, top, w, h = x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1
-            if x1 > x0 and y1 > y0:
-                annotations.append({
-                    "id": len(annotations) + 1, "image_id": position + 1, "category_id": ids[entry.find("name").text],
-                    "bbox": [left, top, w, h], "area": w * h, "iscrowd": 0,
-                })
-    categories = [{"id": entry["category_id"], "name": entry["name"]} for entry in classes]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
 def detections(names, run):
-    found = []
-    for position, name in enumerate(names):
-        original = image(name)
+    found, ids = [], [entry["category_id"] for entry in classes]
+    for position, name in enumerate(names, 1):
+        original = image(data, name)
         images = prepared(name)
         height, width = images.tensors.shape[-2:]
         grids = [(-(-height // stride), -(-width // stride)) for stride in small_r18.STRIDES]
@@ -88,12 +58,7 @@ def detections(names, run):
         anchors = [list(model.anchor_generator(images, maps)[0].split(counts))]
         results = model.postprocess_detections(head, anchors, images.image_sizes)
         (result,) = model.transform.postprocess(results, images.image_sizes, [tuple(original.shape[-2:])])
-        rows = zip(result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist())
-        for (x0, y0, x1, y1), label, score in rows:
-            found.append({
-                "image_id": position + 1, "category_id": classes[label]["category_id"],
-                "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score,
-            })
+        found += records(position, result["boxes"], result["labels"], result["scores"], ids)
     return found
 
 
@@ -106,15 +71,16 @@ output.mkdir(parents=True, exist_ok=True)
 worst = difference()
 if worst > 1e-4:
     raise SystemExit(f"{dump_path}: numbers: expected torchvision's within 1e-4 relative, found {worst:.2e} apart")
-test = split("test")
-(output / "ground_truth.json").write_text(json.dumps(ground_truth(test)))
+test = split(data, "test")
+ids = {entry["name"]: entry["category_id"] for entry in classes}
+(output / "ground_truth.json").write_text(json.dumps(ground_truth(data, test, ids)))
 height, width = prepared(test[0]).tensors.shape[-2:]
 onnx_path = output / "network.onnx"
 network.export(core, onnx_path, height, width)
 exported = openvino.Core().read_model(onnx_path)
 plain = {"INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": "f32"}
 (output / "openvino_f32.json").write_text(json.dumps(detections(test, runner(exported, plain))))
-train = split("train")
+train = split(data, "train")
 calibration = nncf.Dataset([prepared(name).tensors.numpy() for name in train])
 quantized = nncf.quantize(exported, calibration, subset_size=len(train))
 (output / "openvino_int8.json").write_text(json.dumps(detections(test, runner(quantized, {"INFERENCE_NUM_THREADS": 2}))))

@@ -51,18 +51,23 @@ def backbone():
     return BackboneWithFPN(body, layers, inputs, CHANNELS, LastLevelP6P7(inputs[-1], CHANNELS))
 
 
+def build(num_classes):
+    """The detector with random weights."""
+    head = RetinaNetHead(CHANNELS, 9, num_classes)
+    for tower in (head.classification_head, head.regression_head):
+        tower.conv = tower.conv[:DEPTH]
+    return RetinaNet(
+        backbone(), num_classes, MIN_SIZE, MAX_SIZE, anchor_generator=Anchors(), head=head,
+        score_thresh=0.05, topk_candidates=1000, nms_thresh=0.5, detections_per_img=100,
+    )
+
+
 def load(path):
     """The detector, and the category id and name of each output."""
     with safe_open(path, "pt") as file:
         classes = json.loads(file.metadata()["classes"])
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-    head = RetinaNetHead(CHANNELS, 9, len(classes))
-    for tower in (head.classification_head, head.regression_head):
-        tower.conv = tower.conv[:DEPTH]
-    model = RetinaNet(
-        backbone(), len(classes), MIN_SIZE, MAX_SIZE, anchor_generator=Anchors(), head=head,
-        score_thresh=0.05, topk_candidates=1000, nms_thresh=0.5, detections_per_img=100,
-    )
+    model = build(len(classes))
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:

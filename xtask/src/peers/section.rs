@@ -66,11 +66,34 @@ impl Section {
         Self { failures: vec![failure], ..Self::default() }
     }
 
-    /// Adds a row if both numbers are there.
+    /// Adds a row of times if both are there.
     pub(crate) fn ratio(&mut self, what: &str, ours: Option<f64>, peer: &str, theirs: Option<f64>, asked: Option<f64>) {
+        self.push("ms", what, ours, (peer, theirs), asked);
+    }
+
+    /// Adds a row of peaks of memory if both are there.
+    pub(crate) fn memory(
+        &mut self,
+        what: &str,
+        ours: Option<f64>,
+        peer: &str,
+        theirs: Option<f64>,
+        asked: Option<f64>,
+    ) {
+        self.push("MiB", what, ours, (peer, theirs), asked);
+    }
+
+    fn push(
+        &mut self,
+        unit: &'static str,
+        what: &str,
+        ours: Option<f64>,
+        (peer, theirs): (&str, Option<f64>),
+        asked: Option<f64>,
+    ) {
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             let (what, peer) = (what.to_string(), peer.to_string());
-            self.rows.push(Row { what, ours, peer, theirs, unit: "ms", figure: Figure::Ratio, asked });
+            self.rows.push(Row { what, ours, peer, theirs, unit, figure: Figure::Ratio, asked });
         }
     }
 

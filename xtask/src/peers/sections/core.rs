@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::peers::Bench;
 use crate::peers::contest::{Results, Side, compete};
 use crate::peers::ours::words;
-use crate::peers::section::{Figure, Row, Section};
+use crate::peers::section::Section;
 
 const CORE: &str = "bench --preset torchvision_r50_v1 --num-classes 91 --size 800x1344 --threads 2";
 const SIZE: &str = "800 1344";
@@ -54,7 +54,7 @@ pub(super) fn f32(bench: &Bench) -> Result<Section> {
     ];
     let results = compete(bench, sides, bench.rounds(4), 1);
     let mut section = section(&results);
-    let ours = results.get("ours");
+    let peak = |name: &str| results.get(name).and_then(|outcome| outcome.peak_rss_mib);
     let runtimes = [("OpenVINO", results.best_ms("OpenVINO")), ("ONNX Runtime", results.best_ms("ONNX Runtime"))];
     let faster = runtimes.iter().filter_map(|(_, time)| *time).fold(f64::INFINITY, f64::min);
     for peer in ["OpenVINO", "ONNX Runtime", "torchvision channels-last", "torchvision eager"] {
@@ -63,18 +63,10 @@ pub(super) fn f32(bench: &Bench) -> Result<Section> {
         section.ratio("core, f32", results.best_ms("ours"), peer, theirs, asked);
     }
     for peer in ["OpenVINO", "ONNX Runtime", "torchvision channels-last", "torchvision eager"] {
-        let theirs = results.get(peer).and_then(|outcome| outcome.peak_rss_mib);
-        memory(&mut section, ours.and_then(|ours| ours.peak_rss_mib), peer, theirs, None);
+        section.memory("peak memory, f32", peak("ours"), peer, peak(peer), None);
     }
-    memory(&mut section, ours.and_then(|ours| ours.peak_rss_mib), "the limit", Some(600.0), Some(1.0));
+    section.memory("peak memory, f32", peak("ours"), "the limit", Some(600.0), Some(1.0));
     Ok(section)
-}
-
-fn memory(section: &mut Section, ours: Option<f64>, peer: &str, theirs: Option<f64>, asked: Option<f64>) {
-    if let (Some(ours), Some(theirs)) = (ours, theirs) {
-        let (what, peer) = ("peak memory, f32".to_string(), peer.to_string());
-        section.rows.push(Row { what, ours, peer, theirs, unit: "MiB", figure: Figure::Ratio, asked });
-    }
 }
 
 pub(super) fn bf16(bench: &Bench) -> Result<Section> {

@@ -7,6 +7,7 @@ mod loader;
 mod scaling;
 mod sparse;
 mod start;
+mod train;
 
 use anyhow::Result;
 
@@ -16,7 +17,7 @@ use super::section::Section;
 type Measure = fn(&Bench) -> Result<Section>;
 
 /// Every section, in the order in which they run.
-pub(crate) const ALL: [(&str, Measure); 10] = [
+pub(crate) const ALL: [(&str, Measure); 11] = [
     ("f32", core::f32),
     ("bf16", core::bf16),
     ("int8", core::int8),
@@ -24,6 +25,7 @@ pub(crate) const ALL: [(&str, Measure); 10] = [
     ("sparse", sparse::measure),
     ("start", start::measure),
     ("around", around::measure),
+    ("train", train::measure),
     ("loader", loader::measure),
     ("scaling", scaling::measure),
     ("accuracy", accuracy::measure),
