@@ -57,7 +57,7 @@ def sample(name):
     _, found = blood_cells.objects(options.data, name)
     boxes = torch.tensor([[x, y, x + w, y + h] for _, (x, y, w, h) in found]).reshape(-1, 4)
     labels = torch.tensor([IDS[label] - 1 for label, _ in found], dtype=torch.long)
-    return resize(picture, [HEIGHT, WIDTH], antialias=True), boxes * (WIDTH / width), labels
+    return resize(picture, [HEIGHT, WIDTH], antialias=False), boxes * (WIDTH / width), labels
 
 
 def flipped(picture, boxes, labels):
