@@ -151,6 +151,24 @@ impl Panels {
                 rows.fill(N::default());
             }
             let lanes = panel_width.min(self.out_channels - first);
+            if num_taps == 1 && self.merged == 1 && group_in.is_multiple_of(per_word) && matches!(per_word, 1 | 2 | 4) {
+                let step = self.weight[1];
+                let matrix = Matrix {
+                    values: &weight[group * if self.transposed { group_in } else { group_out } * step..],
+                    step,
+                    columns: first..first + lanes,
+                    row_width: panel_width,
+                };
+                match (self.transposed, per_word) {
+                    (false, 1) => matrix.transpose::<1>(rows),
+                    (false, 2) => matrix.transpose::<2>(rows),
+                    (false, _) => matrix.transpose::<4>(rows),
+                    (true, 1) => matrix.copy::<1>(rows),
+                    (true, 2) => matrix.copy::<2>(rows),
+                    (true, _) => matrix.copy::<4>(rows),
+                }
+                return;
+            }
             // By blocks of input channels, so that the rows being filled stay in the first-level cache.
             for first_in in (0..group_in).step_by(BLOCK) {
                 let block_in = first_in..group_in.min(first_in + BLOCK);
@@ -175,6 +193,43 @@ impl Panels {
                 }
             }
         });
+    }
+}
+
+/// The weight of one group of a 1x1 convolution, of which a panel takes some output channels. Its loops are small enough for
+/// the compiler to see through: training packs every weight anew at every step.
+struct Matrix<'a, N> {
+    values: &'a [N],
+    /// Numbers from one row of the weight to the next.
+    step: usize,
+    /// Output channels.
+    columns: std::ops::Range<usize>,
+    /// Words of a row of the panel.
+    row_width: usize,
+}
+
+impl<N: Copy> Matrix<'_, N> {
+    /// Packs a weight whose rows are output channels, in words of `P` input channels.
+    fn transpose<const P: usize>(&self, rows: &mut [N]) {
+        let (words, _) = rows.as_chunks_mut::<P>();
+        for (block, words) in words.chunks_mut(BLOCK * self.row_width).enumerate() {
+            for (lane, column) in self.columns.clone().enumerate() {
+                let from = &self.values[column * self.step + block * BLOCK * P..][..words.len() / self.row_width * P];
+                let (from, _) = from.as_chunks::<P>();
+                from.iter().zip(words[lane..].iter_mut().step_by(self.row_width)).for_each(|(from, to)| *to = *from);
+            }
+        }
+    }
+
+    /// Packs a weight whose columns are output channels.
+    fn copy<const P: usize>(&self, rows: &mut [N]) {
+        let (words, _) = rows.as_chunks_mut::<P>();
+        for (word, row) in words.chunks_exact_mut(self.row_width).enumerate() {
+            for place in 0..P {
+                let from = &self.values[(word * P + place) * self.step..][self.columns.clone()];
+                from.iter().zip(&mut *row).for_each(|(from, to)| to[place] = *from);
+            }
+        }
     }
 }
 

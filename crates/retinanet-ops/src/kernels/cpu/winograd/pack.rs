@@ -1,9 +1,9 @@
 //! Transformed weights, packed for the register tile.
 
-use super::super::Isa;
 use super::super::inference::Lines;
 use super::super::isa::vectorized;
 use super::super::tasks::{SharedMut, for_each};
+use super::super::{Isa, Storable};
 use super::block::{Form, MAX_LANES};
 use super::transform::Transform;
 use half::bf16;
@@ -73,28 +73,35 @@ pub(super) fn pack_into<T: Transform<N, M>, const N: usize, const M: usize>(
         let (first, block) = (task_idx / blocks * lanes, task_idx % blocks);
         let panel = first / panel_width * panel_width;
         let width = panel_width.min(padded - panel);
-        let inputs = block * BLOCK..in_channels.next_multiple_of(form.per_word()).min((block + 1) * BLOCK);
+        let words = block * BLOCK / form.per_word()..depth.min((block + 1) * BLOCK / form.per_word());
         let mut transformed = [[0.0; MAX_LANES]; MAX_PLACES];
-        for in_channel in inputs {
+        let mut second = [[0.0; MAX_LANES]; MAX_PLACES];
+        for word in words {
+            let in_channel = word * form.per_word();
             transform(isa, &T::WEIGHT, &taps(&weight, lanes, first, in_channel), &mut transformed);
+            if form == Form::Bf16 {
+                transform(isa, &T::WEIGHT, &taps(&weight, lanes, first, in_channel + 1), &mut second);
+                pair(isa, &mut transformed[..N * N], &second);
+            }
             for (place, values) in transformed[..N * N].iter().enumerate() {
-                let row = (panel * N * N + place * width) * depth + in_channel / form.per_word() * width;
-                // SAFETY: words of lanes and input channels that are this task's alone; two channels of one word are of one
-                // block.
-                unsafe {
-                    let words = shared.pointer(row + first - panel);
-                    match form {
-                        Form::F32 => std::ptr::copy_nonoverlapping(values.as_ptr(), words, lanes),
-                        Form::Bf16 => {
-                            for (lane, &value) in values[..lanes].iter().enumerate() {
-                                *words.add(lane).cast::<bf16>().add(in_channel % 2) = bf16::from_f32(value);
-                            }
-                        }
-                    }
-                }
+                let row = (panel * N * N + place * width) * depth + word * width;
+                // SAFETY: words of lanes and input channels that are this task's alone.
+                unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), shared.pointer(row + first - panel), lanes) };
             }
         }
     });
+}
+
+vectorized! {
+    /// Makes words of two numbers of bf16, the first in the lower half.
+    fn pair[](first: &mut [[f32; MAX_LANES]], second: &[[f32; MAX_LANES]]) {
+        for (first, second) in first.iter_mut().zip(second) {
+            for lane in 0..MAX_LANES {
+                let bits = |value: f32| u32::from(<bf16 as Storable>::nearest(value).to_bits());
+                first[lane] = f32::from_bits(bits(first[lane]) | bits(second[lane]) << 16);
+            }
+        }
+    }
 }
 
 /// The taps of one channel read and a vector of channels written; 0 beyond the last.

@@ -356,29 +356,33 @@ fn transform_sums(isa: Isa, layout: &Layout, sums: &[f32], scale: Option<&[f32]>
         let count = MAX_LANES.min(layout.out_channels - first);
         // SAFETY: blocks of output channels do not overlap.
         let gradient = unsafe { shared.slice(first * channel_len, count * channel_len) };
+        let scales =
+            std::array::from_fn(|lane| scale.and_then(|scale| scale.get(first + lane)).copied().unwrap_or(1.0));
         let mut taps = [[0.0; MAX_LANES]; 9];
         for in_channel in 0..layout.in_channels {
             let start = in_channel * layout.padded + first;
-            transform_pair(isa, &sums[start..], layout.sum_place_step, count, &mut taps);
-            for (tap, values) in taps.iter().enumerate() {
-                for (lane, &value) in values[..count].iter().enumerate() {
-                    let scale = scale.map_or(1.0, |scale| scale[first + lane]);
-                    gradient[lane * channel_len + in_channel * 9 + tap] += value * scale;
-                }
+            transform_pair(isa, &sums[start..], layout.sum_place_step, &scales, &mut taps);
+            for (lane, gradient) in gradient.chunks_exact_mut(channel_len).enumerate() {
+                let gradient = &mut gradient[in_channel * 9..][..9];
+                gradient.iter_mut().zip(&taps).for_each(|(gradient, tap)| *gradient += tap[lane]);
             }
         }
     });
 }
 
 vectorized! {
-    /// G^T m G of one channel in and a vector of channels out.
-    fn transform_pair[](sums: &[f32], place_step: usize, count: usize, taps: &mut [[f32; MAX_LANES]; 9]) {
+    /// G^T m G of one channel in and a vector of channels out, scaled. Sums behind the last channel are those of the next
+    /// row, or of the place's padding, and nobody wants theirs.
+    fn transform_pair[](
+        sums: &[f32],
+        place_step: usize,
+        scales: &[f32; MAX_LANES],
+        taps: &mut [[f32; MAX_LANES]; 9],
+    ) {
         let mut inner = [[[0.0f32; MAX_LANES]; N]; 3];
         for i in 0..N {
             for j in 0..N {
-                let mut of_place = [0.0f32; MAX_LANES];
-                let start = (i * N + j) * place_step;
-                of_place[..count].copy_from_slice(&sums[start..start + count]);
+                let of_place = &sums[(i * N + j) * place_step..][..MAX_LANES];
                 for a in 0..3 {
                     let factor = F4::WEIGHT[i][a] as f32;
                     for lane in 0..MAX_LANES {
@@ -396,7 +400,9 @@ vectorized! {
                         sums[lane] += factor * inner[a][j][lane];
                     }
                 }
-                taps[a * 3 + b] = sums;
+                for lane in 0..MAX_LANES {
+                    taps[a * 3 + b][lane] = sums[lane] * scales[lane];
+                }
             }
         }
     }
