@@ -29,6 +29,8 @@ const MAX_CHUNK_TILES: usize = 192;
 const CHUNK_BYTES: usize = 14 << 20;
 /// Tiles that a task transforms.
 const TASK_TILES: usize = 4;
+/// Channels in of a task that transforms sums.
+const TASK_CHANNELS: usize = 16;
 /// Words by which rows lie apart beyond their size, so that they do not share sets of the cache.
 const SKEW: usize = 16;
 
@@ -347,24 +349,24 @@ unsafe fn multiply_as<V: Vector<f32>>(product: &Product) {
     }
 }
 
-/// Adds G^T m G of every pair of channels, scaled, to the gradient.
+/// Adds G^T m G of every pair of channels, scaled, to the gradient. The sums of all places, which fill more than a cache, are
+/// read once and in their order.
 fn transform_sums(isa: Isa, layout: &Layout, sums: &[f32], scale: Option<&[f32]>, gradient: &mut [f32]) {
-    let channel_len = layout.in_channels * 9;
     let shared = SharedMut::new(gradient);
-    for_each(layout.out_channels.div_ceil(MAX_LANES), |block| {
-        let first = block * MAX_LANES;
-        let count = MAX_LANES.min(layout.out_channels - first);
-        // SAFETY: blocks of output channels do not overlap.
-        let gradient = unsafe { shared.slice(first * channel_len, count * channel_len) };
-        let scales =
-            std::array::from_fn(|lane| scale.and_then(|scale| scale.get(first + lane)).copied().unwrap_or(1.0));
+    for_each(layout.in_channels.div_ceil(TASK_CHANNELS), |task_idx| {
+        let first_in = task_idx * TASK_CHANNELS;
         let mut taps = [[0.0; MAX_LANES]; 9];
-        for in_channel in 0..layout.in_channels {
-            let start = in_channel * layout.padded + first;
-            transform_pair(isa, &sums[start..], layout.sum_place_step, &scales, &mut taps);
-            for (lane, gradient) in gradient.chunks_exact_mut(channel_len).enumerate() {
-                let gradient = &mut gradient[in_channel * 9..][..9];
-                gradient.iter_mut().zip(&taps).for_each(|(gradient, tap)| *gradient += tap[lane]);
+        for in_channel in first_in..layout.in_channels.min(first_in + TASK_CHANNELS) {
+            for first in (0..layout.out_channels).step_by(MAX_LANES) {
+                let start = in_channel * layout.padded + first;
+                let channels = MAX_LANES.min(layout.out_channels - first);
+                let scale = |lane| scale.and_then(|scale: &[f32]| scale.get(first + lane)).copied().unwrap_or(1.0);
+                transform_pair(isa, &sums[start..], layout.sum_place_step, &std::array::from_fn(scale), &mut taps);
+                for lane in 0..channels {
+                    // SAFETY: the channels in are this task's alone.
+                    let gradient = unsafe { shared.slice(((first + lane) * layout.in_channels + in_channel) * 9, 9) };
+                    gradient.iter_mut().zip(&taps).for_each(|(gradient, tap)| *gradient += tap[lane]);
+                }
             }
         }
     });
