@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::workspace::{Workspace, printed, run_shown};
 
 /// The tests that call kernels on slices directly.
-const TESTS: [&str; 4] = ["conv2d_kernels", "inference_kernels", "kernels", "threads"];
+const TESTS: [&str; 6] = ["conv2d_kernels", "inference_kernels", "kernels", "threads", "training_kernels", "winograd"];
 /// Those of them that an interpreter finishes; it knows no vectors of AVX-512, so on the portable paths alone.
 const INTERPRETED_TEST: &str = "inference_kernels";
 
