@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// an error, nor when `write` panics; what a process leaves that is killed while it writes, [`remove_abandoned`] removes.
 ///
 /// # Errors
-/// The folder cannot be written to, or `write` fails.
+/// The folder cannot be written to, the path is a device, a pipe or a socket, or `write` fails.
 ///
 /// ```
 /// let path = std::env::temp_dir().join(format!("write_atomically_{}", std::process::id()));
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    refuse_special(path)?;
     let (temporary, file) = create_beside(path)?;
     let mut guard = RemoveOnDrop { path: temporary, is_renamed: false };
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
@@ -33,6 +34,18 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     guard.is_renamed = true;
     settle_name(path);
     Ok(())
+}
+
+/// A rename would put a file in the place of a device such as `/dev/full`, for every program of the machine.
+fn refuse_special(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let message = "expected a file or a name that is free, found a device, a pipe or a socket";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+        // What else is wrong with the path, writing to it says.
+        _ => Ok(()),
+    }
 }
 
 /// Brings the new name to the disk, so that files written one after the other survive a power cut in that order.
@@ -139,6 +152,21 @@ impl Drop for RemoveOnDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_not_replaced() -> io::Result<()> {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path)?;
+        let result = write_atomically(&path, |file| file.write_all(b"whole"));
+        assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::InvalidInput));
+        assert!(fs::symlink_metadata(&path)?.file_type().is_socket());
+        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        Ok(())
+    }
 
     #[test]
     fn only_what_nobody_writes_is_removed() -> io::Result<()> {
