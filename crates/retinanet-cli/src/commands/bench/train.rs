@@ -23,10 +23,11 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
         (0..args.batch).map(|image_idx| objects(image_idx, padded, num_classes)).collect();
     let mut optimizer = Optimizer::new(config.train.optimizer, &model.network.parameters());
     let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
-    let defaults = TrainingOptions::default();
+    let configured = model.network.training_options(&config.train);
     let options = TrainingOptions {
-        isa: args.isa.map_or(defaults.isa, |isa| isa.isa()),
+        isa: args.isa.map_or(configured.isa, |isa| isa.isa()),
         precision: args.inference.options(&subject.detector).precision,
+        ..configured
     };
     let mut step = TrainingStep::new(&model.network, &options)?;
     let (runs, ()) = clock::repeat(args.repeat, |clock| {
