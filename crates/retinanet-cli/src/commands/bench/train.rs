@@ -1,6 +1,7 @@
 //! One step of a training, with random targets.
 
 use super::random::uniform;
+use super::report::rounded;
 use super::subject::Subject;
 use super::{Measured, clock, core};
 use crate::args::BenchArgs;
@@ -50,7 +51,8 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
         clock.lap("optimizer");
         Ok(())
     })?;
-    let details = serde_json::Map::new();
+    let activations = rounded(step.memory_len() as f64 / f64::from(1 << 20));
+    let details = serde_json::Map::from_iter([("activations_mib".to_owned(), activations.into())]);
     Ok(Measured { runs, images_per_run: args.batch, size: Some(padded), details, failures: Vec::new() })
 }
 
