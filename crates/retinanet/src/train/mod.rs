@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod data_digest;
+mod divergence;
 mod error;
 mod event;
 mod learner;
@@ -14,6 +15,7 @@ mod session;
 mod state;
 
 pub use checkpoint::Checkpoint;
+pub use divergence::Divergence;
 pub use error::CheckpointError;
 pub use event::{EpochSummary, Event, Outcome, Step};
 pub use not_finite::NotFinite;
