@@ -181,6 +181,14 @@ impl ResNet {
         Ok(Pyramid::new(PyramidLevel::P2, stages).expect("four stages from level 2 on are a pyramid"))
     }
 
+    /// What the names of each block's layers begin with, such as `backbone.body.layer1.0.`, for the first so many stages, C2
+    /// being the first.
+    pub fn block_prefixes(&self, num_stages: usize) -> Vec<String> {
+        let blocks = self.stages.iter().take(num_stages).flatten();
+        let path = |block: &Block| Some(block.layers.first()?.name.strip_suffix("conv1")?.to_owned());
+        blocks.filter_map(path).collect()
+    }
+
     /// Channels of C2..C5.
     pub fn out_channels(&self) -> [usize; 4] {
         self.stages

@@ -29,6 +29,20 @@ fn parameter_counts_are_torchvisions() {
     check_count(ResNetDepth::R101, 64, 4, 83_455_272, bottleneck);
 }
 
+#[test]
+fn blocks_are_named_as_their_layers() {
+    for depth in [ResNetDepth::R18, ResNetDepth::R50] {
+        let resnet = ResNet::new(&ResNetConfig { depth, ..Default::default() }, "body").expect("a network");
+        assert!(resnet.block_prefixes(0).is_empty());
+        assert_eq!(resnet.block_prefixes(1)[..2], ["body.layer1.0.", "body.layer1.1."]);
+        let prefixes = resnet.block_prefixes(4);
+        assert_eq!(prefixes.len(), depth.blocks().iter().sum::<usize>());
+        // Each layer but the stem is in one block.
+        let blocks_of = |layer: &ConvLayer| prefixes.iter().filter(|prefix| layer.name.starts_with(*prefix)).count();
+        assert_eq!(resnet.layers().skip(1).filter(|layer| blocks_of(layer) == 1).count(), resnet.layers().count() - 1);
+    }
+}
+
 /// Every tensor of the layers, from a counter; variances and norms' weights above 0.
 fn parameters<'a>(layers: impl Iterator<Item = &'a ConvLayer>) -> Parameters {
     let tensor = |spec: retinanet_ops::network::ParameterSpec| {

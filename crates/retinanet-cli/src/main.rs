@@ -7,6 +7,7 @@ mod commands;
 mod data;
 mod inputs;
 mod interrupt;
+mod nothing_right;
 mod output;
 mod pictures;
 mod progress;

@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::interrupt::Interrupt;
 use crate::progress::{Mode, TrainingProgress};
-use crate::table;
+use crate::{nothing_right, table};
 use retinanet::run::{Existing, RunDescription, RunFolder, RunRecorder};
 use retinanet::{Checkpoint, Event, Model, Outcome, TrainConfig, Training, TrainingState};
 
@@ -50,6 +50,12 @@ pub(crate) fn run(
             }
         }
         progress.observe(&event);
+        if let (Event::Validation { evaluation, .. }, Some(validation)) = (&event, &training.validation) {
+            let (ap50, found) = (evaluation.metrics.summary.ap50, &evaluation.detections);
+            let threshold = f64::from(training.config.post_processing.score_threshold);
+            let why = nothing_right::why(ap50, validation.annotations(), found, threshold);
+            why.iter().for_each(|why| progress.say(&format!("note: {why}")));
+        }
         recorder.observe(&event);
         recorder.take_warnings().iter().for_each(|warning| progress.say(&format!("warning: {warning}")));
         interrupt.flow()

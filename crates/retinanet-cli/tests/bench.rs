@@ -68,6 +68,9 @@ fn every_mode_reports_times_stages_and_what_was_run() {
         let train = bench(&["--mode", "train", "--dtype", dtype, "--isa", "portable"], 0);
         check_times(&train, &["forward", "targets", "loss", "backward", "optimizer"]);
         assert_eq!(train["dtype"], dtype);
+        let recompute = ["--mode", "train", "--dtype", dtype, "--isa", "portable", "--set", "train.recompute_stages=4"];
+        let recomputed = bench(&recompute, 0)["activations_mib"].as_f64();
+        assert!(recomputed < train["activations_mib"].as_f64(), "{recomputed:?} MiB where less is kept");
     }
     let text = check(&[&["bench"], &TINY[..]].concat(), 0, "");
     let text = String::from_utf8_lossy(&text.stdout);

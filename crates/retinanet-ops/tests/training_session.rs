@@ -153,7 +153,7 @@ fn gradients_in_bfloat16_point_where_those_in_f32_do() {
         let network = Network::with_norms(norm, has_group_norm);
         let parameters = network.parameters();
         let gradients = |precision: Precision, isa: Isa| {
-            let mut session = session(&network, &TrainingOptions { isa, precision });
+            let mut session = session(&network, &TrainingOptions { isa, precision, ..TrainingOptions::default() });
             step(&mut session, &parameters, false);
             step(&mut session, &parameters, false);
             session.gradients().clone()
@@ -182,6 +182,43 @@ fn gradients_of_two_steps_add_up() {
     }
     step(&mut session, &parameters, false);
     assert!(session.gradients().iter().all(|(name, found)| found == once[name]));
+}
+
+#[test]
+fn what_runs_again_takes_less_memory_and_gives_the_same_bits() {
+    let mut partly_frozen = Network::with_norms(BATCH, false);
+    for layer in partly_frozen.layers_mut() {
+        layer.trainable = !["stem", "block.1", "class.0"].contains(&layer.name.as_str());
+    }
+    let kinds = [(BATCH, false), (FROZEN, true), (GROUP, true)];
+    let networks = kinds.map(|(norm, has_group_norm)| Network::with_norms(norm, has_group_norm));
+    for (network, precision) in
+        networks.iter().chain([&partly_frozen]).flat_map(|n| [(n, Precision::F32), (n, Precision::Bf16)])
+    {
+        let run = |recompute: &[&str]| {
+            let recompute = recompute.iter().map(|&prefix| prefix.to_owned()).collect();
+            let parameters = network.parameters();
+            let mut session = session(network, &TrainingOptions { precision, recompute, ..TrainingOptions::default() });
+            let outputs = step(&mut session, &parameters, false);
+            step(&mut session, &parameters, true);
+            session.update_running_statistics(&parameters).expect("running statistics");
+            let gradients: Named = session.gradients().iter().map(|(name, g)| (name.to_owned(), g.to_vec())).collect();
+            ((outputs, gradients, running(&parameters).expect("vectors")), session.memory_len())
+        };
+        let (expected, all) = run(&[]);
+        // A block, two that share layers of the first, all that has a name, and what nothing is called.
+        for (recompute, is_less) in [
+            (&["block."][..], false),
+            (&["class.", "box."], true),
+            (&["class.0", "class.", "shortcut"], true),
+            (&["stem", "shortcut", "block.", "lateral.", "extra", "class.", "box."], true),
+            (&["nothing"], false),
+        ] {
+            let (found, len) = run(recompute);
+            assert!(found == expected, "{precision:?} {recompute:?}: other bits than without");
+            assert!(!is_less || len < all, "{precision:?} {recompute:?}: {len} bytes of {all}");
+        }
+    }
 }
 
 #[test]

@@ -60,6 +60,10 @@ pub struct TrainConfig {
     /// Images that run through the network together, the gradients of a batch adding up over such parts: a batch in the
     /// memory of a part. Batch norms take the statistics of a part. None for whole batches.
     pub micro_batch: Option<usize>,
+    /// Stages of the backbone, from C2 on, whose blocks keep their results alone: what lies within a block is computed again
+    /// when the gradients pass it. Less memory for more time, and the same weights to the bit. 0 keeps all, 4 is all stages.
+    #[serde(default)]
+    pub recompute_stages: usize,
     /// What descends.
     pub optimizer: OptimizerConfig,
     /// Factors on the learning rate of the backbone, as a whole and by layer.
@@ -225,6 +229,7 @@ impl Config {
             ("head.channels", head.channels, 8192),
             ("head.depth", head.depth, 64),
             ("train.batch", self.train.batch, 1024),
+            ("train.recompute_stages", self.train.recompute_stages, 4),
             ("post_processing.pre_nms_top_k", self.post_processing.pre_nms_top_k, 1_000_000),
         ] {
             check(found <= limit, field, &format!("at most {limit}"), &found)?;

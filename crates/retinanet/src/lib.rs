@@ -72,7 +72,7 @@ pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
 pub use train::{
-    Checkpoint, CheckpointError, CheckpointInterval, EpochSummary, Event, NotFinite, Outcome, Step, Training,
-    TrainingState,
+    Checkpoint, CheckpointError, CheckpointInterval, Divergence, EpochSummary, Event, NotFinite, Outcome, Step,
+    Training, TrainingState,
 };
 pub use training_step::TrainingStep;

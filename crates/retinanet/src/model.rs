@@ -1,6 +1,6 @@
 //! The network: backbone, pyramid and subnets, with their parameters.
 
-use crate::config::Config;
+use crate::config::{Config, TrainConfig};
 use crate::error::Result;
 use crate::initialize::initialize;
 use crate::plan::report;
@@ -10,6 +10,7 @@ use retinanet_anchors::{AnchorGenerator, BBox, ImageSize, LevelAnchors, Pyramid,
 use retinanet_backbone::{Fpn, ResNet};
 use retinanet_head::{Head, HeadOutput};
 use retinanet_ops::network::plan::{Recorder, Value};
+use retinanet_ops::network::training::TrainingOptions;
 use retinanet_ops::network::{ConvLayer, Engine, InferenceEngine, ParameterSpec, Parameters, TrainingEngine};
 use std::collections::BTreeMap;
 
@@ -108,6 +109,12 @@ impl Network {
     /// As [`anchors`](Self::anchors).
     pub fn level_anchors(&self, padded: ImageSize, grids: &Pyramid<ImageSize>) -> Result<Pyramid<LevelAnchors<'_>>> {
         Ok(self.anchor_generator.on_grids(padded, grids)?)
+    }
+
+    /// How the network is trained: in this precision, and with this much of it run again instead of kept.
+    pub fn training_options(&self, config: &TrainConfig) -> TrainingOptions {
+        let recompute = self.backbone.block_prefixes(config.recompute_stages);
+        TrainingOptions { precision: config.dtype, recompute, ..TrainingOptions::default() }
     }
 
     /// What makes the anchors.

@@ -92,6 +92,11 @@ impl TrainingStep {
         Ok(())
     }
 
+    /// Bytes of all activations and their gradients, from the first [`Self::forward`] on.
+    pub fn memory_len(&self) -> usize {
+        self.session.memory_len()
+    }
+
     /// The gradients of the step.
     pub fn gradients(&self) -> &Gradients {
         self.session.gradients()

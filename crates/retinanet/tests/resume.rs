@@ -244,6 +244,18 @@ fn threads_workers_and_checkpoints_change_no_bit() -> Result<(), Box<dyn std::er
 }
 
 #[test]
+fn what_is_recomputed_changes_no_bit_and_may_be_another_share() -> Result<(), Box<dyn std::error::Error>> {
+    let temporary = tempfile::tempdir()?;
+    let (whole, parts) = (temporary.path().join("whole"), temporary.path().join("parts"));
+    begin(&training(config(&[]), &whole), &mut go_on)?;
+    begin(&training(config(&["train.recompute_stages=4"]), &parts), &mut go_on_to_the_next_epoch())?;
+    resume(&training(config(&["train.recompute_stages=1"]), &parts), &mut go_on_to_the_next_epoch())?;
+    resume(&training(config(&[]), &parts), &mut go_on)?;
+    check_same(&parts, &whole, "with stages recomputed");
+    Ok(())
+}
+
+#[test]
 fn a_finished_run_grows_where_the_rate_is_constant() -> Result<(), Box<dyn std::error::Error>> {
     let temporary = tempfile::tempdir()?;
     // A warm-up that is no longer than half of either.
@@ -322,10 +334,21 @@ fn a_damaged_checkpoint_is_named() -> Result<(), Box<dyn std::error::Error>> {
         let message = Checkpoint::read(folder.state()).expect_err("cut short").to_string();
         assert!(message.contains("state.safetensors: cannot be gone on from: "), "{length}: {message}");
     }
+    // A bit of the weights, and a figure of what is said of them.
+    let (before, text) = (r#"{\"step\":"#.as_bytes(), &bytes[..header]);
+    let place = text.windows(before.len()).position(|part| part == before).expect("the state is in the header");
+    let figure = place + before.len();
+    for (at, bit) in [(bytes.len() - 1, 1), (header + 4000, 0x80), (figure, 1)] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= bit;
+        fs::write(folder.state(), damaged)?;
+        let message = Checkpoint::read(folder.state()).expect_err("a bit is wrong").to_string();
+        assert!(message.contains("metadata sha256: expected ") && message.contains("as it was written"), "{message}");
+    }
     // Files of another kind.
     fs::copy(folder.last(), folder.state())?;
     let message = Checkpoint::read(folder.state()).expect_err("a model").to_string();
-    assert!(message.contains("metadata format: expected retinanet training 1, found retinanet"), "{message}");
+    assert!(message.contains("metadata format: expected retinanet training 2, found retinanet"), "{message}");
     fs::write(folder.last(), &bytes)?;
     let message = retinanet::Detector::load(folder.last()).expect_err("a state").to_string();
     assert!(message.contains("found the state of a training; its model is last.safetensors"), "{message}");

@@ -257,6 +257,57 @@ fn a_loss_that_is_no_number_says_where_and_why_and_keeps_the_checkpoint() -> Res
     Ok(())
 }
 
+#[test]
+fn a_loss_that_grows_is_told_once() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    // A normaliser that comes from afar makes losses grow a millionfold, whatever is learned.
+    let normalizer = "loss.normalizer={ moving_average = { start = 1e6, momentum = 0.5 } }";
+    let config = tiny(&["train.epochs=30", normalizer]);
+    let squares = Squares::new(&[&[(8, 8, 24, 0), (36, 34, 20, 1)], &[(30, 4, 28, 1)]]);
+    let start = start(&config, squares.classes(), &InitialWeights::New)?;
+    let mut told = Vec::new();
+    training(config, squares, folder.path()).run(start.model, &mut |event| {
+        if let Event::Diverging(divergence) = event {
+            told.push(divergence.to_string());
+        }
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("it learns nothing more; usual causes: a learning rate too high: "), "{}", told[0]);
+    Ok(())
+}
+
+/// No picture can be had.
+struct Unreadable(Squares);
+
+impl Dataset for Unreadable {
+    fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        Err(SampleError { index, what: format!("squares-{index}: torn") })
+    }
+
+    fn annotations(&self) -> &AnnotationSet {
+        self.0.annotations()
+    }
+}
+
+#[test]
+fn pictures_of_which_none_can_be_had_are_no_training() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let squares = Squares::new(&[&[(8, 8, 24, 0)], &[(30, 4, 28, 1)]]);
+    let model = start(&tiny(&[]), squares.classes(), &InitialWeights::New)?.model;
+    let train = Arc::new(Unreadable(squares));
+    let training = Training { train, ..training(tiny(&[]), Squares::new(&[]), folder.path()) };
+    let mut failures = 0;
+    let error = training.run(model, &mut |event| {
+        failures += usize::from(matches!(event, Event::Failure(_)));
+        ControlFlow::Continue(())
+    });
+    let message = error.expect_err("nothing to learn from").to_string();
+    assert!(message.contains("epoch 1: expected at least 1 image that can be read, found none of 2"), "{message}");
+    assert!(failures == 2 && !folder.path().join("last.safetensors").exists());
+    Ok(())
+}
+
 fn is_finite(tensor: &candle_core::Tensor) -> Result<bool, candle_core::Error> {
     Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|value| value.is_finite()))
 }

@@ -4,7 +4,7 @@ use crate::args::EvalArgs;
 use crate::commands::score::summary_json;
 use crate::interrupt::Interrupt;
 use crate::zoo::{self, Wanted};
-use crate::{Status, data, progress, table};
+use crate::{Status, data, nothing_right, progress, table};
 use anyhow::Context;
 use retinanet::{Detector, evaluate};
 use retinanet_annotations::coco::write_detections;
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     interrupt.announce("interrupted: finishing this image");
     let detector = Detector::load(path)?;
     let options = args.inference.options(&detector);
+    let threshold = f64::from(detector.config.post_processing.score_threshold);
     let plan = detector.into_plan(&options)?;
     let request = args.data.request()?;
     let split = data::split_to_score(&request, args.split.as_deref())?;
@@ -64,6 +65,9 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
             dataset.len() as f64 / seconds.max(1e-9)
         )?;
     }
+    let why =
+        nothing_right::why(evaluation.metrics.summary.ap50, dataset.annotations(), &evaluation.detections, threshold);
+    why.iter().for_each(|why| eprintln!("note: {why}"));
     data::report("failed", &evaluation.failures);
     let is_complete = evaluation.failures.is_empty() && data::num_dropped_images(&dataset) == 0;
     Ok(if is_complete { Status::Done } else { Status::DoneWithFailures })

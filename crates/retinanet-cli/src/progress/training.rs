@@ -78,6 +78,7 @@ impl TrainingProgress {
                 }
             }
             Event::Failure(failure) => self.say(&format!("failed: {failure}")),
+            Event::Diverging(divergence) => self.say(&format!("warning: {divergence}")),
             Event::Step(step) => {
                 self.pace.step(step);
                 self.last_step = Some(*step);

@@ -51,6 +51,13 @@ impl AppendedFile {
     }
 }
 
+impl Drop for AppendedFile {
+    fn drop(&mut self) {
+        // Closing it would leave the lock to a program that this process is just starting, until that runs.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Locks the file until it is closed, however the process ends, so that a run is not gone on with while it goes on.
 ///
 /// Where the file system has no locks, nothing is refused.

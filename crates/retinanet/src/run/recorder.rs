@@ -194,6 +194,7 @@ impl RunRecorder {
                     self.write_steps();
                 }
             }
+            Event::Diverging(divergence) => self.record.notes.push(format!("warning: {divergence}")),
             Event::Checkpoint(_) => self.settle(),
             Event::Validating { .. } => {}
             Event::Validation { evaluation, .. } => self.validated(evaluation),

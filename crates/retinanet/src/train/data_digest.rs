@@ -1,5 +1,6 @@
 //! What tells the data of a training from other data.
 
+use crate::weights::hexadecimal;
 use rayon::prelude::*;
 use retinanet_annotations::{AnnotatedImage, AnnotationSet};
 use retinanet_data::Dataset;
@@ -65,12 +66,11 @@ impl SplitDigest {
                 boxes.update([u8::from(annotation.is_crowd), u8::from(annotation.is_difficult)]);
             }
         }
-        let text = |hasher: Sha256| hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             images: set.images.len(),
             boxes: set.num_annotations(),
-            images_sha256: text(images),
-            boxes_sha256: text(boxes),
+            images_sha256: hexadecimal(images),
+            boxes_sha256: hexadecimal(boxes),
         }
     }
 

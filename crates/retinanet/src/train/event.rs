@@ -1,6 +1,6 @@
 //! What a training tells while it runs, and when it has ended.
 
-use super::TrainingState;
+use super::{Divergence, TrainingState};
 use crate::detector::Detector;
 use crate::evaluate::Evaluation;
 use crate::targets::Targets;
@@ -35,6 +35,8 @@ pub enum Event<'a> {
     Failure(&'a SampleError),
     /// After each step.
     Step(Step),
+    /// After a step: the loss is far beyond that of the first steps. Told once.
+    Diverging(&'a Divergence),
     /// Before a checkpoint is written: whatever is kept of what was told by now is to be on the disk first, so that no
     /// resumed run is ahead of it.
     Checkpoint(&'a TrainingState),

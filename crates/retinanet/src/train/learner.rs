@@ -15,7 +15,6 @@ use crate::training_step::TrainingStep;
 use retinanet_anchors::{BBox, ImageSize, Pyramid};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, BatchImage};
-use retinanet_ops::network::training::TrainingOptions;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -54,8 +53,7 @@ impl Learner {
         let optimizer = Optimizer::with_rates(config.train.optimizer, &config.train.rates, &model.network.parameters());
         let loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
         let average = config.train.ema.map(|ema| AveragedWeights::new(ema, &model.parameters)).transpose()?;
-        let options = TrainingOptions { precision: config.train.dtype, ..TrainingOptions::default() };
-        let network = TrainingStep::new(&model.network, &options)?;
+        let network = TrainingStep::new(&model.network, &model.network.training_options(&config.train))?;
         Ok(Self { detector: Detector::new(config.clone(), classes, model), network, optimizer, loss, average })
     }
 

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod data_digest;
+mod divergence;
 mod error;
 mod event;
 mod learner;
@@ -14,6 +15,7 @@ mod session;
 mod state;
 
 pub use checkpoint::Checkpoint;
+pub use divergence::Divergence;
 pub use error::CheckpointError;
 pub use event::{EpochSummary, Event, Outcome, Step};
 pub use not_finite::NotFinite;
@@ -85,7 +87,7 @@ impl Training {
     ///
     /// The configuration may ask for more epochs where this changes no learning rate of the steps before, as with a
     /// [constant](crate::Decay::Constant) one: the weights are then those of a training that had this many from the beginning.
-    /// Threads, workers and the interval of checkpoints change nothing.
+    /// Threads, workers, the interval of checkpoints and what is recomputed change nothing.
     ///
     /// # Errors
     /// As of [`run`](Self::run); the checkpoint holds something else; or configuration, classes or data are not those that the
@@ -150,16 +152,18 @@ impl Training {
 
     /// One line for each thing that would make it another training than the one of the checkpoint.
     fn differences(&self, checkpoint: &Checkpoint, data: &DataDigest, steps_per_epoch: usize) -> Vec<String> {
-        let mut longer = checkpoint.config.clone();
+        let mut expected = checkpoint.config.clone();
         let (then, now) = (checkpoint.config.train.epochs, self.config.train.epochs);
         let is_same_schedule = || {
             let (then, now) = (then * steps_per_epoch, now * steps_per_epoch);
             self.config.train.schedule.agrees(then, now)
         };
         if now > then && is_same_schedule() {
-            longer.train.epochs = now;
+            expected.train.epochs = now;
         }
-        let mut lines: Vec<String> = configuration_differences(&longer, &self.config)
+        // It changes no bit.
+        expected.train.recompute_stages = self.config.train.recompute_stages;
+        let mut lines: Vec<String> = configuration_differences(&expected, &self.config)
             .into_iter()
             .map(|difference| {
                 let why = match difference.key.as_str() {

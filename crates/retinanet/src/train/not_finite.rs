@@ -1,7 +1,6 @@
 //! A loss that stopped being a number: where, on what, and why that usually happens.
 
 use crate::config::TrainConfig;
-use retinanet_anchors::BBox;
 use retinanet_data::Batch;
 use std::fmt;
 
@@ -41,20 +40,12 @@ impl NotFinite {
         let size = |norm: f64| if norm.is_finite() { norm } else { f64::INFINITY };
         gradients.sort_by(|a, b| size(b.1).total_cmp(&size(a.1)));
         gradients.truncate(GRADIENTS);
-        let boxes: Vec<BBox> = batch.images.iter().flat_map(|image| image.boxes.iter().copied()).collect();
-        Self {
-            step,
-            class_loss,
-            box_loss,
-            images: Vec::new(),
-            gradients,
-            causes: causes(learning_rate, config, &boxes),
-        }
+        Self { step, class_loss, box_loss, images: Vec::new(), gradients, causes: causes(learning_rate, config, batch) }
     }
 }
 
-/// What usually makes a loss infinite, the most usual first; what is not so here is left out.
-fn causes(learning_rate: f64, config: &TrainConfig, boxes: &[BBox]) -> Vec<String> {
+/// What usually makes a loss grow beyond measure, the most usual first; what is not so here is left out.
+pub(super) fn causes(learning_rate: f64, config: &TrainConfig, seen: &Batch) -> Vec<String> {
     let TrainConfig { learning_rate: reference, batch, reference_batch, schedule, clip_norm, .. } = config;
     let mut found = vec![format!(
         "a learning rate too high: {learning_rate} here, of train.learning_rate={reference} at batch {reference_batch}, scaled to \
@@ -66,7 +57,8 @@ fn causes(learning_rate: f64, config: &TrainConfig, boxes: &[BBox]) -> Vec<Strin
     if clip_norm.is_none() {
         found.push("no limit on the gradients: train.clip_norm is not set; 10.0 is a usual one".to_owned());
     }
-    let smallest = boxes.iter().map(|bbox| bbox.width().min(bbox.height())).min_by(f32::total_cmp);
+    let boxes = seen.images.iter().flat_map(|image| &image.boxes);
+    let smallest = boxes.map(|bbox| bbox.width().min(bbox.height())).min_by(f32::total_cmp);
     if let Some(side) = smallest.filter(|side| *side < SMALLEST_SIDE) {
         found.push(format!("boxes of absurd sizes: one of this batch has a side of {side} pixels as resized"));
     }
@@ -88,7 +80,8 @@ impl fmt::Display for NotFinite {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use retinanet_anchors::ImageSize;
+    use retinanet_anchors::{BBox, ImageSize};
+    use retinanet_data::BatchImage;
 
     #[test]
     fn it_says_where_on_what_and_why() -> Result<(), crate::ConfigError> {
@@ -121,9 +114,15 @@ mod tests {
         let mut config = Config::preset("small_r18")?.train;
         config.schedule.warmup.steps = 10;
         config.clip_norm = Some(1.0);
+        let batch = |boxes: &[BBox]| {
+            let (pixels, padded) = (Vec::new(), ImageSize::new(64, 64));
+            let (boxes, classes) = (boxes.to_vec(), vec![0; boxes.len()]);
+            let image = BatchImage { index: 0, original: padded, resized: padded, boxes, classes };
+            Batch { pixels, padded, images: vec![image] }
+        };
         let boxes = [BBox::new(0.0, 0.0, 20.0, 30.0), BBox::new(5.0, 5.0, 5.25, 30.0)];
-        assert_eq!(causes(0.1, &config, &boxes[..1]).len(), 1);
-        let found = causes(0.1, &config, &boxes);
+        assert_eq!(causes(0.1, &config, &batch(&boxes[..1])).len(), 1);
+        let found = causes(0.1, &config, &batch(&boxes));
         assert!(found.len() == 2 && found[1].contains("a side of 0.25 pixels"), "{found:?}");
         Ok(())
     }

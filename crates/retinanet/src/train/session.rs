@@ -4,7 +4,8 @@ use super::checkpoint::Checkpoint;
 use super::data_digest::DataDigest;
 use super::event::{Event, Outcome, Step};
 use super::learner::Learner;
-use super::{CheckpointInterval, Training, TrainingState};
+use super::not_finite::causes;
+use super::{CheckpointInterval, Divergence, Training, TrainingState};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::plan::InferenceOptions;
@@ -78,6 +79,11 @@ impl Session<'_> {
             self.state.advance(&step, batches.position());
             self.state.sums.loading = loaded_before + batches.statistics();
             self.tell(Event::Step(step));
+            let loss = step.class_loss + step.box_loss;
+            if let Some(first_loss) = self.state.watch.take(loss, step.num_foreground) {
+                let causes = causes(step.learning_rate, &self.training.config.train, &loaded.batch);
+                self.tell(Event::Diverging(&Divergence { step: step.step, loss, first_loss, causes }));
+            }
             if self.is_checkpoint_due() {
                 self.save()?;
             }
@@ -124,6 +130,11 @@ impl Session<'_> {
     fn end_epoch(&mut self) -> Result<()> {
         let train = &self.training.config.train;
         let epoch = self.state.epoch + 1;
+        if self.state.sums.is_empty() {
+            let images = self.training.train.len();
+            let message = format!("epoch {epoch}: expected at least 1 image that can be read, found none of {images}");
+            return Err(Error::Data(message));
+        }
         let is_due = epoch.is_multiple_of(train.validate_every) || epoch == train.epochs;
         let validation = self.training.validation.clone().filter(|_| is_due);
         // Scoring takes its time: what was learned is safe before it begins.

@@ -1,5 +1,6 @@
 //! Where a training stands between two steps.
 
+use super::divergence::LossWatch;
 use super::event::{EpochSummary, Step};
 use crate::early_stopping::Progress;
 use retinanet_data::LoaderStatistics;
@@ -26,6 +27,8 @@ pub struct TrainingState {
     pub progress: Progress,
     /// Samples that could not be used.
     pub failed: BTreeSet<usize>,
+    /// Whether the loss grows.
+    pub(crate) watch: LossWatch,
     /// What the epoch that goes on has done.
     pub(crate) sums: EpochSums,
 }
@@ -90,6 +93,11 @@ impl TrainingState {
 }
 
 impl EpochSums {
+    /// Whether there was no step.
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps == 0
+    }
+
     fn add(&mut self, step: &Step) {
         self.steps += 1;
         self.images += step.images;

@@ -34,6 +34,7 @@ mod torch_write;
 pub use check::{Mismatch, MisshapedTensor, check};
 pub use error::WeightsError;
 pub use released::{is_torchvision_coco_v1, is_torchvision_v2_coco_v1};
+pub(crate) use safetensors_write::little_endian;
 pub use safetensors_write::{write, write_quantized};
 pub use torch_write::write_torch;
 
@@ -180,11 +181,16 @@ fn digest(path: &Path) -> Result<String, Fault> {
         }
         hasher.update(&buffer[..count]);
     }
+    Ok(hexadecimal(hasher))
+}
+
+/// What was hashed, as 64 lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(hasher: Sha256) -> String {
     let mut text = String::with_capacity(64);
     for byte in hasher.finalize() {
         write!(text, "{byte:02x}").expect("writing to a string does not fail");
     }
-    Ok(text)
+    text
 }
 
 /// Bytes that tell the formats apart.

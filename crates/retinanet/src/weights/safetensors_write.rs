@@ -156,7 +156,8 @@ fn write_entries(
     }
 }
 
-pub(super) fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
+/// The values of a tensor as the format has them.
+pub(crate) fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
     let flat = tensor.flatten_all()?;
     Ok(match tensor.dtype() {
         DType::F64 => flat.to_vec1::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect(),

@@ -1,6 +1,7 @@
 //! One step of a training, with random targets.
 
 use super::random::uniform;
+use super::report::rounded;
 use super::subject::Subject;
 use super::{Measured, clock, core};
 use crate::args::BenchArgs;
@@ -23,10 +24,11 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
         (0..args.batch).map(|image_idx| objects(image_idx, padded, num_classes)).collect();
     let mut optimizer = Optimizer::new(config.train.optimizer, &model.network.parameters());
     let mut loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
-    let defaults = TrainingOptions::default();
+    let configured = model.network.training_options(&config.train);
     let options = TrainingOptions {
-        isa: args.isa.map_or(defaults.isa, |isa| isa.isa()),
+        isa: args.isa.map_or(configured.isa, |isa| isa.isa()),
         precision: args.inference.options(&subject.detector).precision,
+        ..configured
     };
     let mut step = TrainingStep::new(&model.network, &options)?;
     let (runs, ()) = clock::repeat(args.repeat, |clock| {
@@ -49,7 +51,8 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
         clock.lap("optimizer");
         Ok(())
     })?;
-    let details = serde_json::Map::new();
+    let activations = rounded(step.memory_len() as f64 / f64::from(1 << 20));
+    let details = serde_json::Map::from_iter([("activations_mib".to_owned(), activations.into())]);
     Ok(Measured { runs, images_per_run: args.batch, size: Some(padded), details, failures: Vec::new() })
 }
 

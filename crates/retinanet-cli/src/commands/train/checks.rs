@@ -18,9 +18,15 @@ const NAMED: usize = 3;
 /// A line for each thing that a person should know.
 ///
 /// # Errors
-/// The validation split has none of the classes, or the anchors cannot be worked with.
+/// There is nothing to learn, the validation split has none of the classes, or the anchors cannot be worked with.
 pub(super) fn notes(training: &Training) -> anyhow::Result<Vec<String>> {
     let (config, train) = (&training.config, training.train.annotations());
+    anyhow::ensure!(!train.images.is_empty(), "the data: expected at least 1 image to train on, found 0");
+    anyhow::ensure!(
+        train.num_annotations() > 0,
+        "the data: expected at least 1 box to learn from, found 0 in {}: are the annotations where their format has them?",
+        table::count(train.images.len(), "image", "images")
+    );
     let mut notes = Vec::new();
     if let Some(validation) = &training.validation {
         notes.extend(validation_class_notes(&train.classes, validation.classes())?);

@@ -34,8 +34,9 @@ fn begin(args: &TrainArgs) -> anyhow::Result<Status> {
     let Some(weights) = initial_weights(args, &interrupt)? else { return Ok(Status::DoneWithFailures) };
     interrupt.announce(INTERRUPTED);
     let training = open(args, &args.data.paths, config, output)?;
+    let notes = checks::notes(&training)?;
     let start = start(&training.config, training.train.classes(), &weights)?;
-    let notes = [checks::notes(&training)?, start.notes].concat();
+    let notes = [notes, start.notes].concat();
     notes.iter().for_each(|note| eprintln!("{note}"));
     let description = RunDescription {
         command_line: crate::command_line(),

@@ -14,12 +14,22 @@ use std::path::PathBuf;
 /// What is said to any checkpoint that cannot be used.
 const BEGIN_ANEW: &str = "the command in its run.json begins it anew, with --overwrite";
 
+/// What is said beside that where a model is left.
+fn start_from(folder: &RunFolder) -> String {
+    let last = folder.last();
+    if last.is_file() {
+        format!("; a new run with --weights {} starts from its model", last.display())
+    } else {
+        String::new()
+    }
+}
+
 pub(super) fn run(args: &TrainArgs, folder: &RunFolder) -> anyhow::Result<Status> {
     let record = folder.read_record().with_context(|| {
         format!("--resume: expected the folder of a run of train, found {} without its record", folder.path().display())
     })?;
     let first = first_arguments(&record, folder)?;
-    let checkpoint = Checkpoint::read(folder.state()).map_err(with_hint)?;
+    let checkpoint = Checkpoint::read(folder.state()).map_err(|error| with_hint(error, folder))?;
     let assignments: Vec<String> = args.configuration.set.iter().cloned().chain(assigned(args)).collect();
     let config = Config::parse(&checkpoint.config.to_toml()?, &assignments)?;
     let state = &checkpoint.state;
@@ -70,12 +80,14 @@ fn recorded_paths(record: &RunRecord) -> Vec<PathBuf> {
 }
 
 /// Says what to do about a checkpoint that cannot be used.
-fn with_hint(error: Error) -> anyhow::Error {
+fn with_hint(error: Error, folder: &RunFolder) -> anyhow::Error {
     match &error {
         Error::Checkpoint(CheckpointError::Missing { .. }) => {
             anyhow::anyhow!("{error}: the run ended before its first checkpoint; {BEGIN_ANEW}")
         }
-        Error::Checkpoint(CheckpointError::Unusable { .. }) => anyhow::anyhow!("{error}; {BEGIN_ANEW}"),
+        Error::Checkpoint(CheckpointError::Unusable { .. }) => {
+            anyhow::anyhow!("{error}; {BEGIN_ANEW}{}", start_from(folder))
+        }
         _ => error.into(),
     }
 }

@@ -19,13 +19,15 @@ pub(super) struct Forward<'a> {
     pub(super) parameters: &'a Parameters,
     pub(super) workspace: &'a mut Workspace,
     pub(super) folded: &'a mut Folded,
-    pub(super) seen: &'a mut Vec<Seen>,
+    /// Takes what the batch norms see, unless they have seen it before.
+    pub(super) seen: Option<&'a mut Vec<Seen>>,
 }
 
 impl Forward<'_> {
-    /// Runs a step; the statistics of its norms are added, lane by lane.
+    /// Runs a step; `statistics` becomes those of its norms, lane by lane.
     pub(super) fn run(&mut self, work: &Work, statistics: &mut Vec<Vec<f64>>) -> Result<(), PlanError> {
         let views = self.views;
+        statistics.clear();
         match work {
             Work::Conv { layer, norm, lanes, .. } => self.conv(layer, *norm, lanes, statistics)?,
             &Work::MaxPool { x, y, window, .. } => {
@@ -77,7 +79,9 @@ impl Forward<'_> {
                                 workspace,
                             )
                         };
-                        if let (NormKind::Batch { momentum, .. }, Some((name, _))) = (kind, &layer.norm) {
+                        if let (NormKind::Batch { momentum, .. }, Some((name, _)), Some(seen)) =
+                            (kind, &layer.norm, seen.as_deref_mut())
+                        {
                             let (name, count) = (name.clone(), shape.num_pixels());
                             seen.push(Seen { name, momentum, statistics: of_lane.clone(), count });
                         }

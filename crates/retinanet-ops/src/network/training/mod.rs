@@ -33,9 +33,11 @@ mod forward;
 mod gradients;
 mod graph;
 mod layout;
+mod lifetimes;
 mod memory;
 mod norm;
 mod parameters;
+mod recompute;
 mod session;
 mod statistics;
 

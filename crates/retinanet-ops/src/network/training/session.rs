@@ -7,7 +7,7 @@ use super::super::{ConvLayer, Parameters};
 use super::backward::Backward;
 use super::forward::Forward;
 use super::gradients::Gradients;
-use super::graph::{Graph, SlotIdx, Work};
+use super::graph::{Graph, Pass, SlotIdx, Work};
 use super::layout::Layout;
 use super::memory::Views;
 use super::parameters::Folded;
@@ -18,19 +18,23 @@ use crate::kernels::cpu::inference::{Numbers, NumbersMut, Precision, Storage};
 use crate::kernels::cpu::training::{Workspace, convert};
 
 /// How a network is trained.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TrainingOptions {
     /// The instruction set.
     pub isa: Isa,
     /// How activations and their gradients are stored, and what is multiplied: [`Precision::F32`] or [`Precision::Bf16`].
     /// Parameters, their gradients, the statistics of norms, and the outputs are f32 in any precision.
     pub precision: Precision,
+    /// Blocks of layers that run again in the reverse pass, so that of their results only those are kept that other layers
+    /// read: less memory for more time, and the same bits (Chen et al. 2016). A block is all layers whose names begin with
+    /// one of these, such as `backbone.body.layer1.0.`.
+    pub recompute: Vec<String>,
 }
 
 impl Default for TrainingOptions {
     /// f32 with the widest vectors of this processor.
     fn default() -> Self {
-        Self { isa: Isa::detect(), precision: Precision::F32 }
+        Self { isa: Isa::detect(), precision: Precision::F32, recompute: Vec::new() }
     }
 }
 
@@ -68,7 +72,7 @@ impl TrainingSession {
                 return Err(candle_core::Error::msg("training: precision: expected f32 or bf16, found int8").into());
             }
         };
-        let graph = Graph::new(recorder, outputs, storage);
+        let graph = Graph::new(recorder, outputs, storage, &options.recompute);
         let gradients = Gradients::of(layers(&graph));
         Ok(Self {
             isa: options.isa.or_portable(),
@@ -128,10 +132,9 @@ impl TrainingSession {
             parameters,
             workspace: &mut self.workspace,
             folded: &mut self.folded,
-            seen: &mut self.seen,
+            seen: Some(&mut self.seen),
         };
-        for (work, statistics) in self.graph.works.iter().zip(&mut self.statistics) {
-            statistics.clear();
+        for (work, statistics) in self.graph.works[..self.graph.num_forward].iter().zip(&mut self.statistics) {
             forward.run(work, statistics)?;
         }
         Ok(())
@@ -172,17 +175,22 @@ impl TrainingSession {
     /// There was no [`Self::forward`] before.
     pub fn backward(&mut self, parameters: &Parameters) -> Result<(), PlanError> {
         let layout = self.layout.as_ref().expect("a pass forward comes first");
-        let mut backward = Backward {
-            isa: self.isa,
-            views: Views { arena: &self.arena, graph: &self.graph, layout },
-            parameters,
-            workspace: &mut self.workspace,
-            folded: &mut self.folded,
-            gradients: &mut self.gradients,
-            accumulate: self.has_gradients,
-        };
-        for (work, statistics) in self.graph.works.iter().zip(&self.statistics).rev() {
-            backward.run(work, statistics)?;
+        let views = Views { arena: &self.arena, graph: &self.graph, layout };
+        let (isa, accumulate) = (self.isa, self.has_gradients);
+        for pass in &self.graph.backward {
+            let (workspace, folded) = (&mut self.workspace, &mut self.folded);
+            match *pass {
+                Pass::Again(idx) => {
+                    // The first time has counted its statistics.
+                    let mut forward = Forward { isa, views, parameters, workspace, folded, seen: None };
+                    forward.run(&self.graph.works[idx], &mut self.statistics[idx])?;
+                }
+                Pass::Reverse(idx) => {
+                    let gradients = &mut self.gradients;
+                    let mut backward = Backward { isa, views, parameters, workspace, folded, gradients, accumulate };
+                    backward.run(&self.graph.works[idx], &self.statistics[idx])?;
+                }
+            }
         }
         self.has_gradients = true;
         Ok(())
