@@ -1,6 +1,6 @@
 """Trains a RetinaNet of torchvision's on the blood cells, from scratch, and writes what it finds on the test split.
 
-torch_blood_cells.py BCCD_FOLDER OUTPUT_FOLDER SEED [--network resnet18|small_r18] [--epochs N]
+torch_blood_cells.py BCCD_FOLDER OUTPUT_FOLDER SEED [--network resnet18|small_r18] [--epochs N] [--threads N]
 
 Training is on train + val, 320 x 240 pixels, batches of 4, both flips, SGD with a rate of .01, momentum .9 and decay 1e-4,
 a warm-up of 100 steps, a tenth of the rate from 75 % and a hundredth from 90 % on, gradients cut at a norm of 10.
@@ -35,8 +35,9 @@ parser.add_argument("output", type=Path)
 parser.add_argument("seed", type=int)
 parser.add_argument("--network", choices=["resnet18", "small_r18"], default="resnet18")
 parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--threads", type=int, default=2)
 options = parser.parse_args()
-torch.set_num_threads(2)
+torch.set_num_threads(options.threads)
 torch.manual_seed(options.seed)
 random.seed(options.seed)
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// The bytes go into a temporary file beside it, which is synchronised to the disk and renamed. Nothing is left behind on
 /// an error, nor when `write` panics; what a process leaves that is killed while it writes, [`remove_abandoned`] removes.
+/// A link to a file stays, and the file that it leads to is replaced.
 ///
 /// # Errors
 /// The folder cannot be written to, the path is a device, a pipe or a socket, or `write` fails.
@@ -23,6 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// ```
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     refuse_special(path)?;
+    let target = followed(path);
+    let path = target.as_path();
     let (temporary, file) = create_beside(path)?;
     let mut guard = RemoveOnDrop { path: temporary, is_renamed: false };
     let mut buffered = BufWriter::with_capacity(1 << 16, file);
@@ -34,6 +37,12 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     guard.is_renamed = true;
     settle_name(path);
     Ok(())
+}
+
+/// Where a link leads to: a rename would put a file in its own place, `/dev/stdout` among them.
+fn followed(path: &Path) -> PathBuf {
+    // What is not there yet, or leads nowhere, is written where it is named.
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A rename would put a file in the place of a device such as `/dev/full`, for every program of the machine.
@@ -102,8 +111,9 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn remove_abandoned(path: &Path) -> usize {
-    let Ok(prefix) = temporary_prefix(path) else { return 0 };
-    let Ok(entries) = fs::read_dir(folder_of(path)) else { return 0 };
+    let target = followed(path);
+    let Ok(prefix) = temporary_prefix(&target) else { return 0 };
+    let Ok(entries) = fs::read_dir(folder_of(&target)) else { return 0 };
     let is_temporary = |name: &OsStr| {
         let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
         let numbers = rest.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
@@ -165,6 +175,20 @@ mod tests {
         assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::InvalidInput));
         assert!(fs::symlink_metadata(&path)?.file_type().is_socket());
         assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_stays_and_its_file_is_replaced() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old")?;
+        std::os::unix::fs::symlink(&file, &link)?;
+        write_atomically(&link, |file| file.write_all(b"new"))?;
+        assert!(fs::symlink_metadata(&link)?.is_symlink());
+        assert_eq!(fs::read(&file)?, b"new");
+        assert_eq!(fs::read_dir(folder.path())?.count(), 2);
         Ok(())
     }
 
