@@ -51,13 +51,13 @@ def backbone():
     return BackboneWithFPN(body, layers, inputs, CHANNELS, LastLevelP6P7(inputs[-1], CHANNELS))
 
 
-def build(num_classes):
+def build(num_classes, min_size=MIN_SIZE, max_size=MAX_SIZE):
     """The detector with random weights."""
     head = RetinaNetHead(CHANNELS, 9, num_classes)
     for tower in (head.classification_head, head.regression_head):
         tower.conv = tower.conv[:DEPTH]
     return RetinaNet(
-        backbone(), num_classes, MIN_SIZE, MAX_SIZE, anchor_generator=Anchors(), head=head,
+        backbone(), num_classes, min_size, max_size, anchor_generator=Anchors(), head=head,
         score_thresh=0.05, topk_candidates=1000, nms_thresh=0.5, detections_per_img=100,
     )
 
