@@ -118,7 +118,7 @@ pub(crate) struct BenchArgs {
     /// detect: also time that, in turn with the other
     #[arg(long, conflicts_with = "dense")]
     pub(crate) beside_dense: bool,
-    /// data: the data set, a folder or file in COCO, VOC or YOLO form
+    /// data: the data set, a folder or file in COCO, VOC, YOLO, CSV or Open Images form
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// data: the split

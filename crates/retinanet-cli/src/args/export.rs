@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A checkpoint of `retinanet train`, torchvision's RetinaNet weights, or a name of `retinanet models`
+    /// A checkpoint of `retinanet train`, RetinaNet weights of torchvision, Detectron2 or MMDetection, or a name of
+    /// `retinanet models`
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) model: PathBuf,
     #[command(flatten)]

@@ -25,7 +25,8 @@ pub(crate) struct QuantizeArgs {
     /// Most images to calibrate on, spread over those given; all if not given
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// Signal-to-noise ratio that a layer's output must keep to run in 8 bits; others keep their precision
+    /// Signal-to-noise ratio that a layer's output must keep to run in 8 bits, 30 if not given; others keep their
+    /// precision
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     pub(crate) min_sqnr: Option<f64>,
     #[command(flatten)]
