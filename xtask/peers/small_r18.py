@@ -45,6 +45,10 @@ def backbone():
     for stage in range(4):
         layer = body._make_layer(BasicBlock, WIDTH << stage, 2, stride=1 if stage == 0 else 2)
         setattr(body, f"layer{stage + 1}", layer)
+    for module in body.modules():
+        # torchvision starts its own layers so before these take their place.
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     inputs = [WIDTH << stage for stage in (1, 2, 3)]
     layers = {"layer2": "0", "layer3": "1", "layer4": "2"}
     # P6 comes from C5, as the channels of the two differ.
