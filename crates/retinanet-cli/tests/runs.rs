@@ -60,7 +60,7 @@ fn a_run_is_shown_in_plain_lines_and_kept_from_slips() {
     let workshop = Workshop::new();
     let scored = ["--epochs", "2", "--val-split", "train", "--set", "train.validate_every=1"];
     let output =
-        workshop.train("a", &scored, 0, "training: 3 images, 2 epochs of 2 steps, batch 2, learning rate 0.005");
+        workshop.train("a", &scored, 0, "training: 3 images, 2 epochs of 2 steps, batch 2, learning rate 0.0005");
     let stderr = text(&output.stderr);
     let epochs: Vec<&str> = stderr.lines().filter(|line| line.starts_with("epoch ")).collect();
     assert_eq!(epochs.len(), 2, "{stderr}");

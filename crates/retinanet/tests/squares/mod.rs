@@ -90,6 +90,10 @@ pub(crate) fn tiny(assignments: &[&str]) -> Config {
         "train.batch=2",
         "train.reference_batch=2",
         "train.learning_rate=0.02",
+        "train.optimizer={ sgd = { momentum = 0.9, weight_decay = 1e-4, norm_weight_decay = 0.0 } }",
+        // The average is the weights themselves.
+        "train.ema.decay=0",
+        "loss.box=giou",
         "train.schedule.warmup.steps=5",
         "train.augmentation={}",
     ];
