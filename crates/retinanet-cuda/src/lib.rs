@@ -1,0 +1,12 @@
+//! The detector's kernels for NVIDIA GPUs, and the engines that run described networks with them.
+//!
+//! A [`Device`] is memory and work on it in one order: copies, launches of the kernels in `kernels/*.cu`, convolutions.
+//! Everything above it is written once and runs on any device.
+
+mod device;
+mod error;
+
+pub use device::{
+    Activation, Address, Argument, Convolution, Device, Element, Launch, Memory, Pass, Recording, Source, Span,
+};
+pub use error::{Error, Result};
