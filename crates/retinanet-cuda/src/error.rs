@@ -49,6 +49,9 @@ pub enum Error {
         /// What the library says of its code.
         message: String,
     },
+    /// A loss's hyper-parameters are out of their range.
+    #[error(transparent)]
+    Loss(#[from] retinanet_focal::LossError),
     /// The numbers given do not fit each other.
     #[error("{place}: expected {expected}, found {found}")]
     Mismatch {
