@@ -76,14 +76,14 @@ fn the_sparse_head_the_batch_and_the_threads_change_nothing() -> Result<()> {
         let (detector, images) = (detector(assignments), images());
         let images: Vec<&Image> = images.iter().collect();
         for options in options() {
-            let dense = detector.plan(&InferenceOptions { sparse_head: false, ..options })?;
+            let dense = detector.plan(&InferenceOptions { sparse_head: false, ..options.clone() })?;
             let expected: Vec<Vec<Detection>> =
                 images.iter().map(|image| dense.detect(image)).collect::<Result<_>>()?;
             assert_eq!(dense.last_run().box_head_share, 1.0);
             assert!(expected.iter().all(|found| !found.is_empty()), "nothing is found, so nothing is compared");
 
             for threads in [None, Some(1), Some(2), Some(3)] {
-                let plan = detector.plan(&InferenceOptions { threads, ..options })?;
+                let plan = detector.plan(&InferenceOptions { threads, ..options.clone() })?;
                 assert_eq!(plan.detect_batch(&images)?, expected, "{threads:?}");
                 let share = plan.last_run().box_head_share;
                 assert!(share > 0.0 && share < 1.0, "share of the box subnet {share}");
