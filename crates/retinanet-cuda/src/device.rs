@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use retinanet_ops::kernels::ConvShape;
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -118,8 +119,8 @@ pub enum Pass {
     },
 }
 
-/// Work that was recorded once and can be done again with one call.
-pub trait Recording: Debug + Send + Sync {}
+/// Work that was recorded once and can be done again with one call. A device finds its own by their type.
+pub trait Recording: Any + Debug + Send + Sync {}
 
 /// Memory, and work on it in the order in which it is asked for. Work that only depends on the device's memory may still be
 /// under way when a call returns; [`Device::read`] and [`Device::synchronize`] wait.
@@ -200,7 +201,8 @@ pub trait Device: Debug + Send + Sync {
     fn synchronize(&self) -> Result<()>;
 
     /// Runs `work`, whose launches, convolutions, copies within the device and fills are kept to be [replayed](Self::replay).
-    /// It allocates nothing and reads nothing back.
+    /// It allocates nothing and reads nothing back. It takes effect once; the closure may be called once more, to be kept,
+    /// when all that it needs has been compiled and chosen, and must then ask for the same.
     ///
     /// # Errors
     /// `work` fails, or the device cannot keep it.
