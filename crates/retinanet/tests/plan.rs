@@ -46,7 +46,7 @@ fn detector(assignments: &[&str]) -> Detector {
         let batch = detector.config.preprocessing.batch(&[picture.view()]).expect("a batch");
         runner.resize(&[batch.padded]).expect("a layout");
         runner.input_mut(0).copy_from_slice(&batch.pixels);
-        runner.run();
+        runner.run().expect("outputs");
         let mut logits: Vec<f32> = (0..5).flat_map(|level| runner.class_logits(level, 0).values.to_vec()).collect();
         logits.sort_unstable_by(f32::total_cmp);
         logits[logits.len() - 40]

@@ -40,6 +40,8 @@ impl InferenceOptions {
         };
         let isa = self.resolved_isa();
         match self.precision {
+            // A device says by itself what it cannot do.
+            _ if self.device != ComputeDevice::Cpu => Ok(()),
             Precision::Bf16 if !isa.has_bf16_products() => {
                 let expected = "a processor with AVX512-BF16 (f32 runs on any)";
                 unusable("bf16", expected, format!("{isa:?} without it"))

@@ -259,9 +259,12 @@ impl Graph {
         &self.output_gradients
     }
 
-    /// The convolutions in the order of [`Self::works`].
-    pub fn layers(&self) -> impl Iterator<Item = &ConvLayer> {
-        self.works.iter().filter_map(|work| if let Work::Conv { layer, .. } = work { Some(layer) } else { None })
+    /// The convolutions in the order of [`Self::works`], with their norms as they are applied here.
+    pub fn convolutions(&self) -> impl Iterator<Item = (&ConvLayer, Option<NormKind>)> {
+        self.works.iter().filter_map(|work| match work {
+            Work::Conv { layer, norm, .. } => Some((layer, *norm)),
+            _ => None,
+        })
     }
 
     /// How the numbers of a slot are stored.

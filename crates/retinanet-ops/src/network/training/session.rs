@@ -72,7 +72,7 @@ impl TrainingSession {
             }
         };
         let graph = Graph::training(recorder, outputs, Storages::Words(storage), &options.recompute);
-        let gradients = Gradients::of(graph.layers());
+        let gradients = Gradients::of(graph.convolutions().map(|(layer, _)| layer));
         Ok(Self {
             isa: options.isa.or_portable(),
             statistics: vec![Vec::new(); graph.works().len()],
