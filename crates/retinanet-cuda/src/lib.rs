@@ -5,8 +5,11 @@
 
 mod device;
 mod error;
+pub mod kernels;
+mod twin;
 
 pub use device::{
     Activation, Address, Argument, Convolution, Device, Element, Launch, Memory, Pass, Recording, Source, Span,
 };
 pub use error::{Error, Result};
+pub use twin::Twin;
