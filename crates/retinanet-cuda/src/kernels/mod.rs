@@ -9,6 +9,7 @@ mod images;
 mod launch;
 mod maps;
 mod norm;
+mod optimizer;
 mod weights;
 
 pub use elementwise::{accumulate, add, convert, gate, relu, relu_gradient};
@@ -18,6 +19,7 @@ pub use norm::{
     batch_norm, batch_norm_gradient, batch_norm_statistics, batch_norm_statistics_bytes, channel_sums, group_norm,
     group_norm_gradient, group_norm_statistics_bytes, norm_workspace_bytes,
 };
+pub use optimizer::{StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
 pub use weights::{fold_norm, pack_weight, unpack_weight_gradient, update_running_statistics};
 
 use crate::device::Source;
@@ -37,4 +39,4 @@ use source;
 
 /// All files of kernels.
 pub const SOURCES: &[&Source] =
-    &[&elementwise::SOURCE, &images::SOURCE, &maps::SOURCE, &norm::SOURCE, &weights::SOURCE];
+    &[&elementwise::SOURCE, &images::SOURCE, &maps::SOURCE, &norm::SOURCE, &optimizer::SOURCE, &weights::SOURCE];
