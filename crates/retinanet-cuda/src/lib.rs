@@ -5,6 +5,7 @@
 
 mod device;
 mod error;
+mod gpu;
 pub mod kernels;
 mod twin;
 
@@ -12,4 +13,5 @@ pub use device::{
     Activation, Address, Argument, Convolution, Device, Element, Launch, Memory, Pass, Recording, Source, Span,
 };
 pub use error::{Error, Result};
+pub use gpu::{Gpu, GpuOptions};
 pub use twin::Twin;
