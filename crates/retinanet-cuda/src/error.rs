@@ -49,6 +49,9 @@ pub enum Error {
         /// What the library says of its code.
         message: String,
     },
+    /// The network cannot be planned, or run on images of this size.
+    #[error(transparent)]
+    Plan(#[from] retinanet_ops::network::plan::PlanError),
     /// The numbers given do not fit each other.
     #[error("{place}: expected {expected}, found {found}")]
     Mismatch {

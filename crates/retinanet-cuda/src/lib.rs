@@ -3,10 +3,12 @@
 //! A [`Device`] is memory and work on it in one order: copies, launches of the kernels in `kernels/*.cu`, convolutions.
 //! Everything above it is written once and runs on any device.
 
+mod bytes;
 mod device;
 mod error;
 mod gpu;
 pub mod kernels;
+pub mod network;
 mod twin;
 
 pub use device::{

@@ -24,6 +24,7 @@ pub use state::TrainingState;
 pub(crate) use checkpoint::TRAINING_FORMAT;
 pub(crate) use named_state::NamedState;
 
+use crate::compute_device::ComputeDevice;
 use crate::config::{Config, ConfigError};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -50,6 +51,8 @@ pub struct Training {
     /// The folder of the run: the training writes `last.safetensors` and `best.safetensors`, the models, and
     /// `state.safetensors`, its [`Checkpoint`]; all else is a [`RunRecorder`](crate::run::RunRecorder)'s.
     pub output: PathBuf,
+    /// Where the network is trained; scoring runs there too.
+    pub device: ComputeDevice,
     /// Threads that read pictures ahead.
     pub workers: usize,
     /// When a checkpoint is written, beside the one after each epoch.
