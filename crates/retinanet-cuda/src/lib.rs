@@ -6,6 +6,7 @@
 mod bytes;
 mod device;
 mod error;
+mod gpu;
 pub mod kernels;
 pub mod network;
 mod twin;
@@ -14,4 +15,5 @@ pub use device::{
     Activation, Address, Argument, Convolution, Device, Element, Launch, Memory, Pass, Recording, Source, Span,
 };
 pub use error::{Error, Result};
+pub use gpu::{Gpu, GpuOptions};
 pub use twin::Twin;

@@ -4,6 +4,7 @@
 //! be recorded. Feature maps are channels-last, in one [`Element`]; parameters, their gradients and losses are f32, sums within
 //! kernels f64 or short. Sums are added in an order that depends on shapes alone: equal inputs give equal bits.
 
+pub(crate) mod convolution;
 mod elementwise;
 mod images;
 mod launch;
@@ -38,5 +39,12 @@ macro_rules! source {
 use source;
 
 /// All files of kernels.
-pub const SOURCES: &[&Source] =
-    &[&elementwise::SOURCE, &images::SOURCE, &maps::SOURCE, &norm::SOURCE, &optimizer::SOURCE, &weights::SOURCE];
+pub const SOURCES: &[&Source] = &[
+    &convolution::SOURCE,
+    &elementwise::SOURCE,
+    &images::SOURCE,
+    &maps::SOURCE,
+    &norm::SOURCE,
+    &optimizer::SOURCE,
+    &weights::SOURCE,
+];
