@@ -183,12 +183,12 @@ impl Learner {
         learning_rate: f64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average } = self;
+        let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average, is_collected } = self;
         let network = match engine {
             Engine::Cpu(network) => network,
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
-                self.is_collected = false;
+                *is_collected = false;
                 let parts = (optimizer, loss, average);
                 return device.step((config, model), parts, batch, (step, learning_rate), on_event);
             }
