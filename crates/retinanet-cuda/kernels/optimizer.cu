@@ -1,118 +1,105 @@
-// Steps of all parameters at once. A block has a chunk of one tensor; which, it finds in a table.
+// A step of an optimiser: the norm of all gradients, whether the step counts, and what it does to every parameter.
 
-/// As `TensorTable` in Rust writes it.
+/// What a step comes to; `go` is 0 where the losses or the norm are no finite numbers, and then nothing changes.
+struct Report {
+    double class_loss, box_loss, norm;
+    /// On the gradients, so that their norm is within its limit.
+    float scale;
+    int go;
+};
+
+/// parts[block] = the sum of the squares of a block's share of the values.
+KERNEL(THREADS) square_parts(const float *values, double *parts, long long count) {
+    double sum = 0.0;
+    for (long long i = thread_index(); i < count; i += num_threads()) sum += double(values[i]) * double(values[i]);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+TOGETHER(square_parts)
+
+INLINE bool is_finite(double value) { return value - value == 0.0; }
+
+/// The norm from its parts, in one block, and what follows from it; a limit of 0 or less is none.
+KERNEL(THREADS) judge(const double *parts, int num_parts, long long limit, Report *report) {
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < num_parts; i += THREADS) sum += parts[i];
+    sum = block_sum(sum);
+    if (threadIdx.x != 0) return;
+    double norm = sqrt(sum), most = __longlong_as_double(limit);
+    // torch's epsilon.
+    double scale = most / (norm + 1e-6);
+    report->norm = norm;
+    report->scale = most > 0.0 && scale < 1.0 ? float(scale) : 1.0f;
+    report->go = is_finite(norm) && is_finite(float(report->class_loss)) && is_finite(float(report->box_loss));
+}
+TOGETHER(judge)
+
+/// A parameter and what belongs to it.
 struct Tensor {
-    float *values;
-    const float *others;
+    float *parameter;
+    const float *gradient;
+    /// Momentum, or Adam's moments.
     float *first, *second;
+    /// On the learning rate.
     double rate_factor;
-    float decay;
-    int first_chunk;
+    double decay;
     long long count;
 };
 
+/// The part of a parameter that a block does.
+struct Chunk {
+    int tensor, number;
+};
+
+/// Numbers of a chunk.
 #define CHUNK 4096
 
-/// The tensor that a block belongs to: the last one whose first chunk is not behind it.
-INLINE const Tensor &tensor_of(const Tensor *tensors, int num_tensors) {
-    int first = 0, end = num_tensors;
-    while (end - first > 1) {
-        int middle = (first + end) / 2;
-        if (tensors[middle].first_chunk <= int(blockIdx.x)) first = middle;
-        else end = middle;
-    }
-    return tensors[first];
-}
-
-/// Calls body(i) for the numbers of this thread's chunk.
-template <typename F> INLINE void for_each_number(const Tensor &tensor, F body) {
-    long long start = (long long)(int(blockIdx.x) - tensor.first_chunk) * CHUNK, end = min(tensor.count, start + CHUNK);
+/// Calls body(i) for this thread's numbers of its block's chunk.
+template <typename F> INLINE void for_each_of_chunk(const Tensor &tensor, int number, F body) {
+    long long start = (long long)number * CHUNK, end = min(start + CHUNK, tensor.count);
     for (long long i = start + threadIdx.x; i < end; i += THREADS) body(i);
 }
 
-/// partials[chunk] = the sum of squares of its gradients, the second of each pair of tensors.
-KERNEL(THREADS) sum_squares(const Tensor *tensors, int num_tensors, double *partials) {
-    const Tensor &tensor = tensor_of(tensors, num_tensors);
-    double sum = 0.0;
-    for_each_number(tensor, [&](long long i) { sum += double(tensor.others[i]) * double(tensor.others[i]); });
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
-}
-TOGETHER(sum_squares)
-
-/// norm = the root of the sum of all; one block.
-KERNEL(THREADS) finish_norm(const double *partials, int parts, double *norm) {
-    double total = 0.0;
-    for (int part = threadIdx.x; part < parts; part += THREADS) total += partials[part];
-    total = block_sum(total);
-    if (threadIdx.x == 0) *norm = sqrt(total);
-}
-TOGETHER(finish_norm)
-
-/// go = whether all numbers are finite; one thread.
-KERNEL(THREADS) are_finite(const double *numbers, int count, int *go) {
-    if (thread_index() != 0) return;
-    int is_finite = 1;
-    for (int i = 0; i < count; i++) is_finite &= numbers[i] - numbers[i] == 0.0;
-    *go = is_finite;
-}
-ALONE(are_finite)
-
-/// What gradients are multiplied by so that their norm is at most `most`.
-INLINE float clip_factor(const double *norm, double most) {
-    if (!norm) return 1.0f;
-    double scale = most / (*norm + 1e-6);
-    return scale < 1.0 && *norm - *norm == 0.0 ? float(scale) : 1.0f;
-}
-
-// `step` is, in double precision, the learning rate, Adam's 1 - beta1^t and 1 / sqrt(1 - beta2^t), and the average's share.
-enum Step { LEARNING_RATE, FIRST_CORRECTION, SECOND_CORRECTION, AVERAGE_SHARE };
-
 /// v = momentum v + (g + decay w); w = w - rate v.
-KERNEL(THREADS) sgd_step(const Tensor *tensors, int num_tensors, const double *step, float momentum, const double *norm,
-                         long long most_norm, const int *go) {
-    if (!*go) return;
-    const Tensor &tensor = tensor_of(tensors, num_tensors);
-    float factor = clip_factor(norm, __longlong_as_double(most_norm));
-    float rate = float(step[LEARNING_RATE] * tensor.rate_factor), decay = tensor.decay;
-    for_each_number(tensor, [&](long long i) {
-        float gradient = __fmul_rn(tensor.others[i], factor), value = tensor.values[i];
-        float velocity = __fadd_rn(__fmul_rn(momentum, tensor.first[i]), __fadd_rn(gradient, __fmul_rn(decay, value)));
+KERNEL(THREADS) sgd(const Tensor *tensors, const Chunk *chunks, const Report *report, long long learning_rate, float momentum) {
+    if (!report->go) return;
+    Chunk chunk = chunks[blockIdx.x];
+    Tensor tensor = tensors[chunk.tensor];
+    float scale = report->scale, decay = float(tensor.decay);
+    float rate = float(__longlong_as_double(learning_rate) * tensor.rate_factor);
+    for_each_of_chunk(tensor, chunk.number, [&](long long i) {
+        float weight = tensor.parameter[i];
+        float velocity = momentum * tensor.first[i] + (tensor.gradient[i] * scale + decay * weight);
         tensor.first[i] = velocity;
-        tensor.values[i] = __fsub_rn(value, __fmul_rn(rate, velocity));
+        tensor.parameter[i] = weight - rate * velocity;
     });
 }
-ALONE(sgd_step)
+ALONE(sgd)
 
-/// Adam with the decay apart from the gradient.
-KERNEL(THREADS) adamw_step(const Tensor *tensors, int num_tensors, const double *step, float beta1, float beta2, float rest1,
-                           float rest2, const double *norm, long long most_norm, const int *go) {
-    if (!*go) return;
-    const Tensor &tensor = tensor_of(tensors, num_tensors);
-    float factor = clip_factor(norm, __longlong_as_double(most_norm));
-    double scaled_rate = step[LEARNING_RATE] * tensor.rate_factor;
-    float rate = float(scaled_rate), forward = float(scaled_rate / step[FIRST_CORRECTION]);
-    float correction = float(step[SECOND_CORRECTION]), kept = __fsub_rn(1.0f, __fmul_rn(rate, tensor.decay));
-    for_each_number(tensor, [&](long long i) {
-        float gradient = __fmul_rn(tensor.others[i], factor), value = __fmul_rn(tensor.values[i], kept);
-        float mean = __fadd_rn(__fmul_rn(beta1, tensor.first[i]), __fmul_rn(rest1, gradient));
-        float square = __fadd_rn(__fmul_rn(beta2, tensor.second[i]), __fmul_rn(__fmul_rn(rest2, gradient), gradient));
-        tensor.first[i] = mean;
-        tensor.second[i] = square;
-        float divisor = __fadd_rn(__fmul_rn(sqrtf(square), correction), 1e-8f);
-        tensor.values[i] = __fsub_rn(value, __fdiv_rn(__fmul_rn(forward, mean), divisor));
+/// Adam with the decay apart from the gradient. `rest1` and `rest2` are 1 - beta, rounded once; `bias1` is 1 - beta1^t in double
+/// precision, `correction` 1 / sqrt(1 - beta2^t).
+KERNEL(THREADS) adamw(const Tensor *tensors, const Chunk *chunks, const Report *report, long long learning_rate, float beta1,
+                      float rest1, float beta2, float rest2, long long bias1, float correction) {
+    if (!report->go) return;
+    Chunk chunk = chunks[blockIdx.x];
+    Tensor tensor = tensors[chunk.tensor];
+    double exact_rate = __longlong_as_double(learning_rate) * tensor.rate_factor;
+    float scale = report->scale, rate = float(exact_rate), step = float(exact_rate / __longlong_as_double(bias1));
+    float kept = 1.0f - rate * float(tensor.decay);
+    for_each_of_chunk(tensor, chunk.number, [&](long long i) {
+        float gradient = tensor.gradient[i] * scale;
+        float first = beta1 * tensor.first[i] + rest1 * gradient;
+        float second = beta2 * tensor.second[i] + rest2 * gradient * gradient;
+        tensor.first[i] = first;
+        tensor.second[i] = second;
+        tensor.parameter[i] = tensor.parameter[i] * kept - step * first / (sqrtf(second) * correction + 1e-8f);
     });
 }
-ALONE(adamw_step)
+ALONE(adamw)
 
-/// average += share (current - average): exact where both are equal.
-KERNEL(THREADS) move_average(const Tensor *tensors, int num_tensors, const double *step, const int *go) {
-    if (!*go) return;
-    const Tensor &tensor = tensor_of(tensors, num_tensors);
-    float share = float(step[AVERAGE_SHARE]);
-    for_each_number(tensor, [&](long long i) {
-        float average = tensor.values[i];
-        tensor.values[i] = __fadd_rn(average, __fmul_rn(share, __fsub_rn(tensor.others[i], average)));
-    });
+/// average += share (current - average), unless the step does not count.
+KERNEL(THREADS) move_towards(float *average, const float *current, float share, const Report *report, long long count) {
+    if (!report->go) return;
+    for (long long i = thread_index(); i < count; i += num_threads()) average[i] += share * (current[i] - average[i]);
 }
-ALONE(move_average)
+ALONE(move_towards)

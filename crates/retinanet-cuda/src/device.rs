@@ -316,6 +316,21 @@ impl<'a> Span<'a> {
         unsafe { self.device.read(self.address, bytes) }
     }
 
+    /// Copies all of it to the beginning of another, which it does not overlap.
+    ///
+    /// # Errors
+    /// The other is shorter or overlaps, or the copy fails.
+    pub fn copy_to(&self, to: Span<'_>) -> Result<()> {
+        to.check("copy to a span", self.bytes)?;
+        let (from, end) = (self.address.0, to.address.0 + self.bytes as u64);
+        if from < end && to.address.0 < from + self.bytes as u64 {
+            let (place, expected) = ("copy to a span".to_owned(), "another place".to_owned());
+            return Err(Error::Mismatch { place, expected, found: "one that overlaps".to_owned() });
+        }
+        // SAFETY: so many bytes are borrowed at both places, which lie apart.
+        unsafe { self.device.copy(self.address, to.address, self.bytes) }
+    }
+
     /// Fills it with zeros.
     ///
     /// # Errors

@@ -52,6 +52,9 @@ pub enum Error {
     /// A loss's hyper-parameters are out of their range.
     #[error(transparent)]
     Loss(#[from] retinanet_focal::LossError),
+    /// The network cannot be planned, or run on images of this size.
+    #[error(transparent)]
+    Plan(#[from] retinanet_ops::network::plan::PlanError),
     /// The numbers given do not fit each other.
     #[error("{place}: expected {expected}, found {found}")]
     Mismatch {

@@ -6,7 +6,7 @@ use crate::training::Beginning;
 use crate::{Status, pictures, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
-use retinanet::{Config, InitialWeights, Training, start};
+use retinanet::{ComputeDevice, Config, InitialWeights, Training, start};
 use retinanet_anchors::ImageSize;
 use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
 use std::sync::Arc;
@@ -69,8 +69,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         validation: drawn(test_seed),
         notes: start.notes,
     };
-    let (validation, checkpoint_every) = (Some(Arc::clone(&test)), run_args.checkpoint_every);
-    let training = Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every };
+    let (validation, checkpoint_every, device) =
+        (Some(Arc::clone(&test)), run_args.checkpoint_every, ComputeDevice::Cpu);
+    let training =
+        Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every, device };
     let beginning = Beginning::New(Box::new(start.model), description);
     let outcome = training::run(&training, beginning, &interrupt, &run_args)?;
     if outcome.interrupted {

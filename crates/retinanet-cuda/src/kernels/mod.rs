@@ -7,6 +7,7 @@
 mod anchors;
 mod box_loss;
 mod class_loss;
+pub(crate) mod convolution;
 mod detections;
 mod elementwise;
 mod images;
@@ -15,7 +16,6 @@ mod maps;
 mod norm;
 mod optimizer;
 mod targets;
-mod tensors;
 mod weights;
 
 pub use anchors::AnchorTable;
@@ -31,11 +31,8 @@ pub use norm::{
     batch_norm, batch_norm_gradient, batch_norm_statistics, batch_norm_statistics_bytes, channel_sums, group_norm,
     group_norm_gradient, group_norm_statistics_bytes, norm_workspace_bytes,
 };
-pub use optimizer::{
-    Optimizer, StepNumbers, are_finite, gradient_norm, gradient_norm_workspace_bytes, move_average, optimizer_step,
-};
+pub use optimizer::{StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
 pub use targets::{GroundTruth, Normalizer, assign_targets, assign_targets_workspace_bytes, image_weights};
-pub use tensors::{TensorRow, TensorTable};
 pub use weights::{fold_norm, pack_weight, unpack_weight_gradient, update_running_statistics};
 
 use crate::device::Source;
@@ -61,6 +58,7 @@ use source;
 pub const SOURCES: &[&Source] = &[
     &box_loss::SOURCE,
     &class_loss::SOURCE,
+    &convolution::SOURCE,
     &detections::SOURCE,
     &elementwise::SOURCE,
     &images::SOURCE,

@@ -3,20 +3,22 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use half::bf16;
-use retinanet_cuda::{Device, Element, Memory, Twin};
+use retinanet_cuda::{Device, Element, Gpu, GpuOptions, Memory, Twin};
 use std::sync::{Arc, OnceLock};
 
-/// The twin; none, with a printed line, where there is no C++ compiler.
+/// The twin, and the first GPU; without a C++ compiler or a GPU a printed line says so.
 pub(crate) fn devices() -> Vec<Arc<dyn Device>> {
-    static TWIN: OnceLock<Option<Arc<Twin>>> = OnceLock::new();
-    let twin = TWIN.get_or_init(|| match Twin::new() {
-        Ok(twin) => Some(Arc::new(twin)),
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    });
-    twin.iter().map(|twin| Arc::clone(twin) as Arc<dyn Device>).collect()
+    static DEVICES: OnceLock<Vec<Arc<dyn Device>>> = OnceLock::new();
+    let open = || {
+        // `CUDA_PATH` may name folders of NVRTC and cuDNN.
+        let folders = std::env::var_os("CUDA_PATH").map(|paths| std::env::split_paths(&paths).collect());
+        let options = GpuOptions { folders: folders.unwrap_or_default(), ..GpuOptions::default() };
+        let twin = Twin::new().map(|twin| Arc::new(twin) as Arc<dyn Device>);
+        let gpu = Gpu::open(options).map(|gpu| Arc::new(gpu) as Arc<dyn Device>);
+        let found = [twin, gpu].map(|device| device.inspect_err(|error| println!("skipped: {error}")));
+        found.into_iter().flatten().collect()
+    };
+    DEVICES.get_or_init(open).clone()
 }
 
 /// Numbers in [-1, 1) that differ from seed to seed.

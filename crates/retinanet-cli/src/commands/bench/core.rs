@@ -22,7 +22,7 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
             runner.input_mut(image_idx).copy_from_slice(pixels);
         }
         clock.restart();
-        runner.run();
+        runner.run()?;
         add_stages(clock, &runner.report(), |stage| !matches!(stage, "preprocess" | "post_process"));
         Ok(())
     })?;

@@ -29,7 +29,7 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
     }
 
     let dense = if args.beside_dense {
-        Some(detector.plan(&InferenceOptions { sparse_head: false, ..options })?)
+        Some(detector.plan(&InferenceOptions { sparse_head: false, ..options.clone() })?)
     } else {
         None
     };

@@ -11,7 +11,7 @@ use crate::zoo::{self, Wanted};
 use crate::{Status, data, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
-use retinanet::{Config, Error, InitialWeights, Training, start};
+use retinanet::{ComputeDevice, Config, Error, InitialWeights, Training, start};
 use std::path::{Path, PathBuf};
 
 /// Threads that read pictures ahead; two keep up with a network on a laptop.
@@ -56,8 +56,8 @@ fn open(args: &TrainArgs, paths: &[PathBuf], config: Config, output: &Path) -> a
         Some(split) => Some(cache.over(data::open(&request, split)?)),
         None => None,
     };
-    let checkpoint_every = args.run.checkpoint_every;
-    Ok(Training { config, train, validation, output: output.to_owned(), workers: WORKERS, checkpoint_every })
+    let (checkpoint_every, device) = (args.run.checkpoint_every, ComputeDevice::Cpu);
+    Ok(Training { config, train, validation, output: output.to_owned(), workers: WORKERS, checkpoint_every, device })
 }
 
 /// Trains, and says what came of it.

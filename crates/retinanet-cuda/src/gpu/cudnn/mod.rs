@@ -1,0 +1,285 @@
+//! Convolutions by cuDNN: an algorithm for each shape and kind of work, chosen once.
+
+mod descriptor;
+mod machine;
+mod operations;
+mod plan;
+
+use super::context::Context;
+use crate::device::{Convolution, Element, Pass};
+use crate::error::{Error, Result};
+use cudarc::cudnn::sys::{self, cudnnHandle_t};
+use descriptor::check;
+use machine::Machine;
+use operations::{Operations, uid};
+use plan::Proposals;
+use std::collections::HashMap;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use operations::Work;
+pub(super) use plan::{Plan, Rules};
+
+/// An algorithm that wants more is passed over.
+const MAX_WORKSPACE: usize = 1 << 30;
+/// Algorithms that are tried where the fastest is wanted; a good one is among cuDNN's first.
+const MAX_MEASURED: usize = 8;
+
+/// The library's version as it says it: 90100 for 9.1.0. The library is open.
+pub(super) fn version() -> usize {
+    // SAFETY: no preconditions.
+    unsafe { sys::cudnnGetVersion() }
+}
+
+/// What an algorithm is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) convolution: Convolution,
+    pub(super) work: Work,
+    /// What all addresses are multiples of, at most [`WIDEST`].
+    pub(super) alignment: usize,
+}
+
+/// Bytes that are read at once at most.
+const WIDEST: usize = 16;
+
+impl Key {
+    pub(super) fn new(convolution: &Convolution, pass: &Pass) -> Self {
+        let mut bits = WIDEST as u64;
+        for (_, address) in tensors(pass) {
+            bits |= address;
+        }
+        Self { convolution: *convolution, work: Work::of(pass), alignment: 1 << bits.trailing_zeros() }
+    }
+}
+
+/// All addresses of a pass, by the numbers of its tensors.
+fn tensors(pass: &Pass) -> Vec<(i64, u64)> {
+    match *pass {
+        Pass::Forward { x, weight, bias, residual, y, .. } => {
+            let optional = [(uid::BIAS, bias), (uid::RESIDUAL, residual)];
+            let optional = optional.into_iter().filter_map(|(uid, address)| Some((uid, address?.0)));
+            [(uid::X, x.0), (uid::WEIGHT, weight.0), (uid::Y, y.0)].into_iter().chain(optional).collect()
+        }
+        Pass::InputGradient { weight, y_gradient, x_gradient, .. } => {
+            vec![(uid::X, x_gradient.0), (uid::WEIGHT, weight.0), (uid::Y, y_gradient.0)]
+        }
+        Pass::WeightGradient { x, y_gradient, weight_gradient, .. } => {
+            vec![(uid::X, x.0), (uid::WEIGHT, weight_gradient.0), (uid::Y, y_gradient.0)]
+        }
+    }
+}
+
+/// The addresses that a plan for a pass takes: of the whole of it, or of the product alone, with the result where it belongs or
+/// somewhere else.
+pub(super) fn operands(pass: &Pass, does: Work, result: Option<u64>) -> Vec<(i64, u64)> {
+    let mut tensors = tensors(pass);
+    if does != Work::of(pass) {
+        tensors.retain(|(uid, _)| ![uid::BIAS, uid::RESIDUAL].contains(uid));
+    }
+    let written = match does {
+        Work::Forward { .. } => uid::Y,
+        Work::InputGradient { .. } => uid::X,
+        Work::WeightGradient { .. } => uid::WEIGHT,
+    };
+    if let Some((_, address)) = tensors.iter_mut().find(|(uid, _)| *uid == written) {
+        *address = result.unwrap_or(*address);
+    }
+    tensors
+}
+
+/// How many numbers a pass writes.
+pub(super) fn num_results(convolution: &Convolution, work: Work) -> usize {
+    let shape = &convolution.shape;
+    match work {
+        Work::Forward { .. } => shape.output().num_pixels() * shape.output().channels,
+        Work::InputGradient { .. } => shape.input().num_pixels() * shape.input().channels,
+        Work::WeightGradient { .. } => shape.weight().iter().product(),
+    }
+}
+
+/// How a convolution is done.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) plan: Plan,
+    /// What the plan does: all of the work, or the product alone.
+    pub(super) does: Work,
+}
+
+/// The time that a plan takes, for all of the work or the product alone.
+type Measure<'a> = &'a mut dyn FnMut(&Plan, Work) -> Result<Duration>;
+
+/// The library, and what was chosen so far.
+#[derive(Debug)]
+pub(super) struct Cudnn {
+    context: Arc<Context>,
+    handle: cudnnHandle_t,
+    rules: Rules,
+    choices: HashMap<Key, Arc<Choice>>,
+}
+
+// SAFETY: a handle of the library, used by one thread at a time.
+unsafe impl Send for Cudnn {}
+
+impl Cudnn {
+    /// The context is current, the library open.
+    pub(super) fn new(context: &Arc<Context>, rules: Rules) -> Result<Self> {
+        let mut handle = null_mut();
+        // SAFETY: a context is current; writes one handle.
+        check("cudnnCreate", unsafe { sys::cudnnCreate(&raw mut handle) })?;
+        let made = Self { context: Arc::clone(context), handle, rules, choices: HashMap::new() };
+        // SAFETY: handle and stream live in one context.
+        check("cudnnSetStream", unsafe { sys::cudnnSetStream(handle, context.compute.cast()) })?;
+        Ok(made)
+    }
+
+    pub(super) fn handle(&self) -> cudnnHandle_t {
+        self.handle
+    }
+
+    /// What was chosen before.
+    pub(super) fn chosen(&self, key: &Key) -> Option<Arc<Choice>> {
+        self.choices.get(key).map(Arc::clone)
+    }
+
+    /// Chooses: of the algorithms that do all of the work at once, else of those that do the product alone; cuDNN's favourite, or
+    /// the fastest where it is `measured`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn choose(&mut self, key: Key, mut measured: Option<Measure<'_>>) -> Result<Arc<Choice>> {
+        let (product, leaves) = key.work.plain();
+        let mut failures = Vec::new();
+        for does in [key.work, product].into_iter().take(1 + usize::from(leaves)) {
+            let most = if measured.is_some() { MAX_MEASURED } else { 1 };
+            let mut plans = match self.plans(&key, does, most) {
+                Ok(plans) => plans,
+                Err(error) => {
+                    failures.push(error.to_string());
+                    continue;
+                }
+            };
+            if let Some(measure) = measured.as_mut().filter(|_| plans.len() > 1) {
+                plans = fastest(plans, |plan| measure(plan, does))?;
+            }
+            if let Some(plan) = plans.into_iter().next() {
+                let choice = Arc::new(Choice { plan, does });
+                self.choices.insert(key, Arc::clone(&choice));
+                return Ok(choice);
+            }
+            failures.push("nothing that keeps to precision, order of sums and workspace".to_owned());
+        }
+        Err(none(&key, version(), &failures))
+    }
+
+    fn plans(&self, key: &Key, does: Work, most: usize) -> Result<Vec<Plan>> {
+        let operations = Operations::new(&key.convolution, does, key.alignment)?;
+        let machine = Machine::Here(self.handle);
+        Proposals::new(&machine, operations, key.convolution.element)?.plans(&machine, self.rules, MAX_WORKSPACE, most)
+    }
+}
+
+impl Drop for Cudnn {
+    fn drop(&mut self) {
+        if self.context.make_current().is_ok() {
+            self.choices.clear();
+            // SAFETY: created in `new`; the plans made with it are gone.
+            _ = unsafe { sys::cudnnDestroy(self.handle) };
+        }
+    }
+}
+
+/// The plan that takes the least time, alone; those that do not run are passed over.
+fn fastest(plans: Vec<Plan>, mut measure: impl FnMut(&Plan) -> Result<Duration>) -> Result<Vec<Plan>> {
+    let mut best: Option<(Duration, Plan)> = None;
+    for plan in plans {
+        let Ok(time) = measure(&plan) else { continue };
+        if best.as_ref().is_none_or(|(least, _)| time < *least) {
+            best = Some((time, plan));
+        }
+    }
+    Ok(best.into_iter().map(|(_, plan)| plan).collect())
+}
+
+fn none(key: &Key, version: usize, failures: &[String]) -> Error {
+    let Key { convolution: Convolution { shape, element }, work, .. } = key;
+    let element = match element {
+        Element::F32 => "f32",
+        Element::Bf16 => "bf16",
+    };
+    let input = shape.input();
+    let place = format!(
+        "convolution of {}x{}x{}x{} {element} by a weight {:?}, stride {}, padding {}, {work:?}",
+        input.batch,
+        input.height,
+        input.width,
+        input.channels,
+        shape.weight(),
+        shape.stride(),
+        shape.padding()
+    );
+    let expected = format!("an algorithm of cuDNN {}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+    Error::Mismatch { place, expected, found: failures.join("; then, for the product alone, ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Activation, Address};
+    use retinanet_ops::kernels::{ConvShape, ImageShape};
+
+    fn convolution() -> Convolution {
+        let input = ImageShape { batch: 2, height: 5, width: 7, channels: 3 };
+        Convolution {
+            shape: ConvShape::new(input, [4, 3, 3, 3], 1, 1, 1).expect("a convolution"),
+            element: Element::Bf16,
+        }
+    }
+
+    fn forward(x: u64, bias: Option<u64>) -> Pass {
+        Pass::Forward {
+            x: Address(x),
+            weight: Address(512),
+            bias: bias.map(Address),
+            residual: None,
+            activation: Activation::Relu,
+            y: Address(1024),
+        }
+    }
+
+    #[test]
+    fn algorithms_are_chosen_by_shape_work_and_alignment_alone() {
+        let key = |x, bias| Key::new(&convolution(), &forward(x, bias));
+        assert_eq!(key(256, Some(2048)), key(4096, Some(16)));
+        assert_ne!(key(256, Some(2048)), key(256, None));
+        assert_ne!(key(256, None), key(264, None));
+        assert_eq!([256, 264, 258, 257].map(|x| key(x, None).alignment), [16, 8, 2, 1]);
+    }
+
+    #[test]
+    fn each_pass_names_its_tensors_and_writes_one_of_them() {
+        let pass = forward(256, Some(64));
+        let (all, product) = (Work::of(&pass), Work::of(&pass).plain().0);
+        assert_eq!(operands(&pass, all, None), [(uid::X, 256), (uid::WEIGHT, 512), (uid::Y, 1024), (uid::BIAS, 64)]);
+        assert_eq!(operands(&pass, product, Some(9)), [(uid::X, 256), (uid::WEIGHT, 512), (uid::Y, 9)]);
+        assert_eq!(num_results(&convolution(), all), 2 * 5 * 7 * 4);
+        let [x, y_gradient, weight_gradient] = [1, 2, 3].map(Address);
+        let pass = Pass::WeightGradient { x, y_gradient, weight_gradient, accumulate: true };
+        assert_eq!(operands(&pass, Work::of(&pass), None), [(uid::X, 1), (uid::WEIGHT, 3), (uid::Y, 2)]);
+        assert_eq!(operands(&pass, Work::of(&pass), Some(9)), [(uid::X, 1), (uid::WEIGHT, 9), (uid::Y, 2)]);
+        assert_eq!(num_results(&convolution(), Work::of(&pass)), 4 * 3 * 3 * 3);
+        let pass = Pass::InputGradient { weight: x, y_gradient, x_gradient: weight_gradient, accumulate: false };
+        assert_eq!(operands(&pass, Work::of(&pass), Some(9)), [(uid::X, 9), (uid::WEIGHT, 1), (uid::Y, 2)]);
+        assert_eq!(num_results(&convolution(), Work::of(&pass)), 2 * 5 * 7 * 3);
+    }
+
+    #[test]
+    fn what_cudnn_cannot_do_is_named() {
+        let key = Key::new(&convolution(), &forward(256, None));
+        let message = none(&key, 91902, &["a".to_owned(), "b".to_owned()]).to_string();
+        let expected = "convolution of 2x5x7x3 bf16 by a weight [4, 3, 3, 3], stride 1, padding 1, Forward { bias: false, \
+            residual: false, activation: Relu }: expected an algorithm of cuDNN 9.19.2, found a; then, for the product alone, b";
+        assert_eq!(message, expected);
+    }
+}

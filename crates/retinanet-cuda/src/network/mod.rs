@@ -1,0 +1,27 @@
+//! Described networks on a device: [`Inference`], and [`Training`] with its [`Optimizer`].
+//!
+//! Both execute the [schedule](retinanet_ops::network::schedule) that the processor's engine has: the same steps, the same
+//! lifetimes, the same reverse pass. Feature maps are channels-last in one [`Element`](crate::Element); parameters, their
+//! gradients and the statistics of norms are f32 or f64.
+
+mod convolve;
+mod inference;
+mod optimizer;
+mod output;
+mod prepared;
+mod reverse;
+mod running;
+mod slots;
+mod steps;
+mod tensors;
+mod training;
+mod weights;
+
+pub use inference::Inference;
+pub use optimizer::{Optimizer, UpdateNumbers};
+pub use output::Output;
+pub use tensors::Tensors;
+pub use training::{Training, TrainingOptions};
+
+/// Gives the values of a parameter by its name.
+pub type Parameter<'a> = dyn Fn(&str) -> crate::Result<Vec<f32>> + 'a;
