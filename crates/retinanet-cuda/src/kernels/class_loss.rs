@@ -39,6 +39,8 @@ pub fn class_loss_workspace_bytes(element: Element, images: usize, anchors: usiz
 }
 
 impl PreparedClassLoss {
+    /// The loss over `num_classes` classes.
+    ///
     /// # Errors
     /// A hyper-parameter is out of its range, or there is no memory for the alphas.
     pub fn new(device: &Arc<dyn Device>, loss: &ClassLoss, num_classes: usize) -> Result<Self> {
@@ -154,7 +156,7 @@ mod tests {
             assert!(magic.checked_mul(MOST).is_some(), "{d}");
             for multiple in [0, d, 17 * d, MOST / d * d] {
                 for n in multiple.saturating_sub(1)..=multiple + 1 {
-                    assert!(n > MOST || n * magic >> shift == n / d, "{n} / {d}");
+                    assert!(n > MOST || (n * magic) >> shift == n / d, "{n} / {d}");
                 }
             }
         }
