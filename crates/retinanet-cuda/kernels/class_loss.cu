@@ -31,20 +31,32 @@ INLINE float root(float x) {
 #endif
 }
 
-/// e^x for x <= 0, to about two units in the last place; NaN for NaN.
+/// e^x for x <= 0, above -1e36, to about two units in the last place; NaN for NaN.
 INLINE float exp_of_negative(float x) {
-    // Below, it is 0; the comparison is false for NaN, which goes through.
-    x = x < -88.0f ? -88.0f : x;
 #ifdef __CUDACC__
     // 2^(x log2 e), with what the product loses given back: 2^lost is 1 + lost ln 2.
-    const float LOG2_E = 1.4426950408889634f, REST = 1.9259629911266175e-8f, LN_2 = 0.6931471805599453f;
-    float exponent = __fmul_rn(x, LOG2_E), power;
-    float lost = __fmaf_rn(x, REST, __fmaf_rn(x, LOG2_E, -exponent));
+    const float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+    float exponent = __fmul_rn(x, LOG2_E), lost = __fmaf_rn(x, LOG2_E, -exponent), power;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));
-    return __fmaf_rn(power, __fmul_rn(lost, LN_2), power);
+    return __fmaf_rn(__fmul_rn(power, LN_2), lost, power);
 #else
     return expf(x);
 #endif
+}
+
+/// ln(1 + x) for x in 0..1, to 2.1e-7 of itself however small it is: x times the polynomial of degree 8 whose relative error is
+/// least at its most.
+INLINE float log_of_one_plus(float x) {
+    float series = 0.005232613533735275f;
+    series = multiply_add(series, x, -0.029504915699362755f);
+    series = multiply_add(series, x, 0.07822542637586594f);
+    series = multiply_add(series, x, -0.1366320103406906f);
+    series = multiply_add(series, x, 0.19105985760688782f);
+    series = multiply_add(series, x, -0.2484297752380371f);
+    series = multiply_add(series, x, 0.3331909477710724f);
+    series = multiply_add(series, x, -0.4999949336051941f);
+    series = multiply_add(series, x, 0.9999999403953552f);
+    return series * x;
 }
 
 /// The loss of a logit and its derivative, both by x_t = x for the anchor's class and -x for any other, before the alpha weight.
@@ -52,37 +64,32 @@ struct Loss {
     float value, slope;
 };
 
-template <Curve CURVE> INLINE Loss loss_of(float x, float gamma, float beta, float one_over_gamma, float beta_over_gamma) {
-    float at = CURVE == STAR ? multiply_add(gamma, x, beta) : x;
+/// What is the same for all logits.
+struct Shape {
+    float gamma, beta, one_over_gamma, beta_over_gamma;
+};
+
+template <Curve CURVE> INLINE Loss loss_of(float x, const Shape &shape) {
+    float at = CURVE == STAR ? multiply_add(shape.gamma, x, shape.beta) : x;
     // Each part accurate in itself: p = sigmoid, q = 1 - p, ln(1 + e^-|x|).
-    float magnitude = at < 0.0f ? -at : at, e = exp_of_negative(-magnitude);
-    // One division serves both 1 / (1 + e) and z = e / (2 + e).
-    float one_plus = 1.0f + e, two_plus = 2.0f + e, both = reciprocal(one_plus * two_plus);
-    float larger = both * two_plus, smaller = e * larger;
-    // ln(1 + e) = 2 atanh(z), which keeps its relative accuracy however small e is; z^2 <= 1/9.
-    float z = e * both * one_plus, square = z * z, series = 1.0f / 13.0f;
-    series = multiply_add(series, square, 1.0f / 11.0f);
-    series = multiply_add(series, square, 1.0f / 9.0f);
-    series = multiply_add(series, square, 1.0f / 7.0f);
-    series = multiply_add(series, square, 1.0f / 5.0f);
-    series = multiply_add(series, square, 1.0f / 3.0f);
-    series = multiply_add(series, square, 1.0f);
-    float log1p = (z + z) * series;
+    float e = exp_of_negative(-fabsf(at)), larger = reciprocal(1.0f + e), smaller = e * larger;
+    float log1p = log_of_one_plus(e);
     bool is_positive = at >= 0.0f;
     float p = is_positive ? larger : smaller, q = is_positive ? smaller : larger;
     if (CURVE == STAR) {
         // max(-(gamma x + beta), 0) / gamma without the product, which could overflow where the quotient does not.
-        float shifted = x + beta_over_gamma, below = shifted >= 0.0f ? 0.0f : -shifted;
-        return {multiply_add(log1p, one_over_gamma, below), -q};
+        return {multiply_add(log1p, shape.one_over_gamma, fmaxf(-(x + shape.beta_over_gamma), 0.0f)), -q};
     }
-    float cross_entropy = is_positive ? log1p : log1p + magnitude;
+    // Where `at` is NaN, so is log1p.
+    float cross_entropy = log1p + fmaxf(-at, 0.0f);
     if (CURVE == GAMMA_0) return {cross_entropy, -q};
     float modulation = CURVE == GAMMA_HALF ? root(q)
                        : CURVE == GAMMA_1  ? q
                        : CURVE == GAMMA_2
                            ? q * q
                            // ln(1 - p_t) = -softplus(x_t), so the power never sees a rounded 1 - p_t.
-                           : exp_of_negative(-gamma * (is_positive ? log1p + magnitude : log1p));
+                           : exp_of_negative(-shape.gamma * (log1p + fmaxf(at, 0.0f)));
+    const float gamma = CURVE == GAMMA_HALF ? 0.5f : CURVE == GAMMA_1 ? 1.0f : CURVE == GAMMA_2 ? 2.0f : shape.gamma;
     return {modulation * cross_entropy, -modulation * multiply_add(gamma * p, cross_entropy, q)};
 }
 
@@ -94,7 +101,8 @@ template <typename T> struct Job {
     float image_weight;
     // [2, K] alphas of the anchor's class and of the others, or none for one of each.
     const float *alphas;
-    float positive, negative, gamma, beta, one_over_gamma, beta_over_gamma;
+    float positive, negative;
+    Shape shape;
     int num_classes;
     // n / K is n * magic >> shift for n < 2^31.
     long long magic;
@@ -103,41 +111,68 @@ template <typename T> struct Job {
     INLINE int row_of(int place) const { return int((unsigned long long)place * (unsigned long long)magic >> shift); }
 };
 
-/// Loss and gradient of V logits from a place on; with WHOLE, all of one anchor.
-template <Curve CURVE, typename T, int V, bool WHOLE> INLINE float losses(const Job<T> &job, int place) {
-    float logits[V], slopes[V], sum = 0.0f;
-    read<T, V>(job.logits + place, logits);
-    int row = job.row_of(place), column = place - row * job.num_classes, of_anchor = job.classes[row];
-#pragma unroll
-    for (int k = 0; k < V; k++) {
-        if (!WHOLE && k > 0 && ++column == job.num_classes) {
+/// Whether V logits count, none of them is of its anchor's class, and all weigh the same: nearly always so.
+template <typename T, int V> INLINE bool are_plain(const Job<T> &job, int row, int column) {
+    bool are = !job.alphas;
+    // From anchor to anchor; `start` is where its first class is, from the first of the logits on.
+    for (int start = -column; start < V; start += job.num_classes) {
+        int of_anchor = job.classes[row++], own = start + of_anchor;
+        are &= of_anchor != IGNORE && (of_anchor < 0 || own < 0 || own >= V);
+    }
+    return are;
+}
+
+/// Loss and gradient of logits that are not plain, one by one.
+template <Curve CURVE, typename T> INLINE float losses_of_any(const Job<T> &job, int place, int count, int row, int column) {
+    float sum = 0.0f;
+    int of_anchor = job.classes[row];
+#pragma unroll 1
+    for (int i = place; i < place + count; i++, column++) {
+        if (column == job.num_classes) {
             column = 0;
             of_anchor = job.classes[++row];
         }
-        int label = WHOLE ? column + k : column;
-        bool is_own = label == of_anchor, counts = of_anchor != IGNORE;
-        float alpha = is_own ? job.positive : job.negative;
-        if (job.alphas) alpha = job.alphas[is_own ? label : job.num_classes + label];
-        Loss loss = loss_of<CURVE>(is_own ? logits[k] : -logits[k], job.gamma, job.beta, job.one_over_gamma, job.beta_over_gamma);
-        // Not by a factor of 0: what is ignored may be anything.
-        sum += counts ? alpha * loss.value : 0.0f;
-        float slope = job.image_weight * alpha * loss.slope;
-        slopes[k] = counts ? (is_own ? slope : -slope) : 0.0f;
+        bool is_own = column == of_anchor;
+        float alpha = is_own ? job.positive : job.negative, logit = load(job.logits[i]), slope = 0.0f;
+        if (job.alphas) alpha = job.alphas[is_own ? column : job.num_classes + column];
+        // What is ignored may be anything, so it is not multiplied by 0.
+        if (of_anchor != IGNORE) {
+            Loss loss = loss_of<CURVE>(is_own ? logit : -logit, job.shape);
+            slope = job.image_weight * alpha * (is_own ? loss.slope : -loss.slope);
+            sum += alpha * loss.value;
+        }
+        job.gradient[i] = nearest<T>(slope);
+    }
+    return sum;
+}
+
+/// Loss and gradient of V logits from a place on.
+template <Curve CURVE, typename T, int V> INLINE float losses(const Job<T> &job, int place) {
+    float logits[V], slopes[V], sum = 0.0f;
+    read<T, V>(job.logits + place, logits);
+    int row = job.row_of(place), column = place - row * job.num_classes;
+    if (!are_plain<T, V>(job, row, column)) return losses_of_any<CURVE>(job, place, V, row, column);
+    float weight = -job.image_weight * job.negative;
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        Loss loss = loss_of<CURVE>(-logits[k], job.shape);
+        sum += loss.value;
+        slopes[k] = weight * loss.slope;
     }
     write<T, V>(slopes, job.gradient + place);
-    return sum;
+    return sum * job.negative;
 }
 
 /// Losses that are added in single precision before the sum goes on in double precision.
 #define SHORT_SUM 128
 
-template <Curve CURVE, typename T, int V, bool WHOLE> INLINE double run(const Job<T> &job, int count) {
+template <Curve CURVE, typename T, int V> INLINE double run(const Job<T> &job, int count) {
     double total = 0.0;
     int step = int(num_threads()) * V;
     for (int place = int(thread_index()) * V; place < count;) {
         float sum = 0.0f;
-#pragma unroll 2
-        for (int i = 0; i < SHORT_SUM / V && place < count; i++, place += step) sum += losses<CURVE, T, V, WHOLE>(job, place);
+#pragma unroll 1
+        for (int i = 0; i < SHORT_SUM / V && place < count; i++, place += step) sum += losses<CURVE, T, V>(job, place);
         total += sum;
     }
     return total;
@@ -149,12 +184,11 @@ INLINE void class_loss(const T *logits, const int *classes, T *gradient, const f
                        float beta_over_gamma, int anchors, int num_classes, long long magic, int shift, double *partials) {
     int count = anchors * num_classes, image = blockIdx.y;
     long long first = (long long)image * count;
-    Job<T> job = {logits + first, classes + (long long)image * anchors, gradient + first, image_weights[image], alphas,
-                  positive, negative, gamma, beta, one_over_gamma, beta_over_gamma, num_classes, magic, shift};
-    bool is_whole = num_classes % V == 0;
+    Job<T> job = {logits + first, classes + (long long)image * anchors, gradient + first, image_weights[image], alphas, positive,
+                  negative, {gamma, beta, one_over_gamma, beta_over_gamma}, num_classes, magic, shift};
     double total = 0.0;
 #define RUN(CURVE)                                                                                                          \
-    case CURVE: total = is_whole ? run<CURVE, T, V, true>(job, count) : run<CURVE, T, V, false>(job, count); break;
+    case CURVE: total = run<CURVE, T, V>(job, count); break;
     switch (curve) { RUN(GAMMA_0) RUN(GAMMA_HALF) RUN(GAMMA_1) RUN(GAMMA_2) RUN(ANY_GAMMA) RUN(STAR) }
 #undef RUN
     total = block_sum(total);

@@ -1,5 +1,15 @@
 // Pooling and upsampling of channels-last maps. A thread has V neighbouring channels of a pixel.
 
+/// Where V channels of a map are, counted by how many of these are before them. 32 bits, whose divisions are fast.
+struct Place {
+    int channel, column, row, image;
+};
+
+template <int V> INLINE Place place_of(int i, int height, int width, int channels) {
+    unsigned of_pixel = channels / V, pixel = unsigned(i) / of_pixel, line = pixel / unsigned(width), image = line / unsigned(height);
+    return {int((i - pixel * of_pixel) * V), int(pixel - line * width), int(line - image * height), int(image)};
+}
+
 /// Whether a number takes the maximum's place: torch's rule, where NaN wins and the first of equals stays.
 INLINE bool exceeds(float value, float most) { return value > most || value != value; }
 
@@ -22,14 +32,10 @@ struct Pool {
     Pool { height, width, channels, out_height, out_width, kernel, stride, padding }
 
 /// The maximum of each window and channel; padding counts as minus infinity.
-template <typename T, int V> INLINE void max_pool(const T *x, T *y, Pool pool, long long vectors) {
-    for (long long i = thread_index(); i < vectors; i += num_threads()) {
-        int of_pixel = pool.channels / V, channel = int(i % of_pixel) * V;
-        long long rest = i / of_pixel;
-        int column = int(rest % pool.out_width);
-        rest /= pool.out_width;
-        int row = int(rest % pool.out_height);
-        const T *image = x + rest / pool.out_height * pool.height * pool.width * pool.channels + channel;
+template <typename T, int V> INLINE void max_pool(const T *x, T *y, Pool pool, int vectors) {
+    for (int i = int(thread_index()); i < vectors; i += int(num_threads())) {
+        auto [channel, column, row, image_idx] = place_of<V>(i, pool.out_height, pool.out_width, pool.channels);
+        const T *image = x + (long long)image_idx * pool.height * pool.width * pool.channels + channel;
         float most[V];
 #pragma unroll
         for (int k = 0; k < V; k++) most[k] = -INFINITE;
@@ -40,26 +46,21 @@ template <typename T, int V> INLINE void max_pool(const T *x, T *y, Pool pool, l
 #pragma unroll
                 for (int k = 0; k < V; k++) most[k] = exceeds(values[k], most[k]) ? values[k] : most[k];
             }
-        write<T, V>(most, y + i * V);
+        write<T, V>(most, y + (long long)i * V);
     }
 }
-#define PARAMETERS(T) const T *x, T *y, POOL_PARAMETERS, long long vectors
+#define PARAMETERS(T) const T *x, T *y, POOL_PARAMETERS, int vectors
 FOR_VECTORS(ALONE, max_pool, (x, y, POOL, vectors))
 #undef PARAMETERS
 
 /// The gradient of the input, added to what is there if wanted: each output's goes to the first maximum of its window, in row
 /// order. Every input asks the windows that hold it, so that there is one writer and one order.
 template <typename T, int V>
-INLINE void max_pool_gradient(const T *x, const T *y_gradient, int accumulate, T *x_gradient, Pool pool, long long vectors) {
-    for (long long i = thread_index(); i < vectors; i += num_threads()) {
-        int of_pixel = pool.channels / V, channel = int(i % of_pixel) * V;
-        long long rest = i / of_pixel;
-        int column = int(rest % pool.width);
-        rest /= pool.width;
-        int row = int(rest % pool.height);
-        long long image_idx = rest / pool.height;
-        const T *image = x + image_idx * pool.height * pool.width * pool.channels + channel;
-        const T *gradients = y_gradient + image_idx * pool.out_height * pool.out_width * pool.channels + channel;
+INLINE void max_pool_gradient(const T *x, const T *y_gradient, int accumulate, T *x_gradient, Pool pool, int vectors) {
+    for (int i = int(thread_index()); i < vectors; i += int(num_threads())) {
+        auto [channel, column, row, image_idx] = place_of<V>(i, pool.height, pool.width, pool.channels);
+        const T *image = x + (long long)image_idx * pool.height * pool.width * pool.channels + channel;
+        const T *gradients = y_gradient + (long long)image_idx * pool.out_height * pool.out_width * pool.channels + channel;
         float sums[V] = {};
         for (int out_row = pool.first_window(row); out_row < pool.end_window(row, pool.out_height); out_row++)
             for (int out_column = pool.first_window(column); out_column < pool.end_window(column, pool.out_width); out_column++) {
@@ -90,14 +91,14 @@ INLINE void max_pool_gradient(const T *x, const T *y_gradient, int accumulate, T
             }
         if (accumulate) {
             float before[V];
-            read<T, V>(x_gradient + i * V, before);
+            read<T, V>(x_gradient + (long long)i * V, before);
 #pragma unroll
             for (int k = 0; k < V; k++) sums[k] += before[k];
         }
-        write<T, V>(sums, x_gradient + i * V);
+        write<T, V>(sums, x_gradient + (long long)i * V);
     }
 }
-#define PARAMETERS(T) const T *x, const T *y_gradient, int accumulate, T *x_gradient, POOL_PARAMETERS, long long vectors
+#define PARAMETERS(T) const T *x, const T *y_gradient, int accumulate, T *x_gradient, POOL_PARAMETERS, int vectors
 FOR_VECTORS(ALONE, max_pool_gradient, (x, y_gradient, accumulate, x_gradient, POOL, vectors))
 #undef PARAMETERS
 
@@ -112,23 +113,21 @@ struct Scale {
     Scale { coarse_height, coarse_width, height, width, channels, row_ratio, column_ratio }
 
 /// y = upsample(coarse) + fine, nearest neighbour.
-template <typename T, int V> INLINE void upsample_add(const T *coarse, const T *fine, T *y, Scale scale, long long vectors) {
-    for (long long i = thread_index(); i < vectors; i += num_threads()) {
-        int of_pixel = scale.channels / V, channel = int(i % of_pixel) * V;
-        long long rest = i / of_pixel;
-        int column = nearest_source(int(rest % scale.width), scale.column_ratio, scale.coarse_width);
-        rest /= scale.width;
-        int row = nearest_source(int(rest % scale.height), scale.row_ratio, scale.coarse_height);
-        long long image = rest / scale.height;
+template <typename T, int V> INLINE void upsample_add(const T *coarse, const T *fine, T *y, Scale scale, int vectors) {
+    for (int i = int(thread_index()); i < vectors; i += int(num_threads())) {
+        auto [channel, fine_column, fine_row, image] = place_of<V>(i, scale.height, scale.width, scale.channels);
+        int row = nearest_source(fine_row, scale.row_ratio, scale.coarse_height);
+        int column = nearest_source(fine_column, scale.column_ratio, scale.coarse_width);
+        long long pixel = ((long long)image * scale.coarse_height + row) * scale.coarse_width + column;
         float above[V], values[V];
-        read<T, V>(coarse + ((image * scale.coarse_height + row) * scale.coarse_width + column) * scale.channels + channel, above);
-        read<T, V>(fine + i * V, values);
+        read<T, V>(coarse + pixel * scale.channels + channel, above);
+        read<T, V>(fine + (long long)i * V, values);
 #pragma unroll
         for (int k = 0; k < V; k++) values[k] += above[k];
-        write<T, V>(values, y + i * V);
+        write<T, V>(values, y + (long long)i * V);
     }
 }
-#define PARAMETERS(T) const T *coarse, const T *fine, T *y, SCALE_PARAMETERS, long long vectors
+#define PARAMETERS(T) const T *coarse, const T *fine, T *y, SCALE_PARAMETERS, int vectors
 FOR_VECTORS(ALONE, upsample_add, (coarse, fine, y, SCALE, vectors))
 #undef PARAMETERS
 
@@ -142,14 +141,10 @@ INLINE int end_copy(int source, int in_len, int out_len) {
 
 /// The gradient of the coarse map, added to what is there if wanted: the sum over the pixels that were copied from it.
 template <typename T, int V>
-INLINE void upsample_gradient(const T *y_gradient, int accumulate, T *x_gradient, Scale scale, long long vectors) {
-    for (long long i = thread_index(); i < vectors; i += num_threads()) {
-        int of_pixel = scale.channels / V, channel = int(i % of_pixel) * V;
-        long long rest = i / of_pixel;
-        int column = int(rest % scale.coarse_width);
-        rest /= scale.coarse_width;
-        int row = int(rest % scale.coarse_height);
-        const T *gradients = y_gradient + rest / scale.coarse_height * scale.height * scale.width * scale.channels + channel;
+INLINE void upsample_gradient(const T *y_gradient, int accumulate, T *x_gradient, Scale scale, int vectors) {
+    for (int i = int(thread_index()); i < vectors; i += int(num_threads())) {
+        auto [channel, column, row, image] = place_of<V>(i, scale.coarse_height, scale.coarse_width, scale.channels);
+        const T *gradients = y_gradient + (long long)image * scale.height * scale.width * scale.channels + channel;
         float sums[V] = {};
         int first_column = first_copy(column, scale.coarse_width, scale.width);
         int end_column = end_copy(column, scale.coarse_width, scale.width);
@@ -166,13 +161,13 @@ INLINE void upsample_gradient(const T *y_gradient, int accumulate, T *x_gradient
         }
         if (accumulate) {
             float before[V];
-            read<T, V>(x_gradient + i * V, before);
+            read<T, V>(x_gradient + (long long)i * V, before);
 #pragma unroll
             for (int k = 0; k < V; k++) sums[k] += before[k];
         }
-        write<T, V>(sums, x_gradient + i * V);
+        write<T, V>(sums, x_gradient + (long long)i * V);
     }
 }
-#define PARAMETERS(T) const T *y_gradient, int accumulate, T *x_gradient, SCALE_PARAMETERS, long long vectors
+#define PARAMETERS(T) const T *y_gradient, int accumulate, T *x_gradient, SCALE_PARAMETERS, int vectors
 FOR_VECTORS(ALONE, upsample_gradient, (y_gradient, accumulate, x_gradient, SCALE, vectors))
 #undef PARAMETERS

@@ -30,7 +30,7 @@ template <> struct Short<bf16> {
 };
 #define SHORT_SUM 8
 
-/// partials[group, part] = (sum a, sum a b) of each channel over a part's pixels, in double precision; `b` may be `a`.
+/// partials[group, part] = (sum a, sum a b) of each channel over a part's pixels, in double precision; without b, (sum a, sum a^2).
 template <typename T, int V>
 INLINE void channel_sums(const T *a, const T *b, double *partials, int pixels, int channels, int lanes, int part_pixels) {
     Tile<V> tile(pixels, lanes, part_pixels);
@@ -45,11 +45,11 @@ INLINE void channel_sums(const T *a, const T *b, double *partials, int pixels, i
                 if (pixel < tile.end) {
                     float left[V], right[V];
                     read<T, V>(a + pixel * channels + tile.channel, left);
-                    read<T, V>(b + pixel * channels + tile.channel, right);
+                    if (b) read<T, V>(b + pixel * channels + tile.channel, right);
 #pragma unroll
                     for (int k = 0; k < V; k++) {
                         short_sums[k] += left[k];
-                        short_products[k] += typename Short<T>::Sum(left[k]) * right[k];
+                        short_products[k] += typename Short<T>::Sum(left[k]) * (b ? right[k] : left[k]);
                     }
                 }
             }

@@ -13,31 +13,27 @@ ALONE(fold_norm)
 
 /// `[O, I, kh kw]` in f32, times a scale of each output unless there is none, to `[O, kh kw, I]`.
 template <typename T>
-INLINE void pack_weight(const float *weight, const float *scale, T *packed, int inputs, int taps, long long count) {
-    for (long long i = thread_index(); i < count; i += num_threads()) {
-        int input = int(i % inputs);
-        long long rest = i / inputs, output = rest / taps;
-        int tap = int(rest % taps);
+INLINE void pack_weight(const float *weight, const float *scale, T *packed, int inputs, int taps, int count) {
+    for (int i = int(thread_index()); i < count; i += int(num_threads())) {
+        int input = i % inputs, rest = i / inputs, output = rest / taps, tap = rest % taps;
         float value = weight[(output * inputs + input) * taps + tap];
         packed[i] = nearest<T>(scale ? value * scale[output] : value);
     }
 }
-#define PARAMETERS(T) const float *weight, const float *scale, T *packed, int inputs, int taps, long long count
+#define PARAMETERS(T) const float *weight, const float *scale, T *packed, int inputs, int taps, int count
 FOR_ELEMENTS(ALONE, pack_weight, (weight, scale, packed, inputs, taps, count))
 #undef PARAMETERS
 
 /// The way back, for a gradient, which is added.
 template <typename T>
-INLINE void unpack_weight_gradient(const T *packed, const float *scale, float *gradient, int inputs, int taps, long long count) {
-    for (long long i = thread_index(); i < count; i += num_threads()) {
-        int tap = int(i % taps);
-        long long rest = i / taps, output = rest / inputs;
-        int input = int(rest % inputs);
+INLINE void unpack_weight_gradient(const T *packed, const float *scale, float *gradient, int inputs, int taps, int count) {
+    for (int i = int(thread_index()); i < count; i += int(num_threads())) {
+        int tap = i % taps, rest = i / taps, output = rest / inputs, input = rest % inputs;
         float value = load(packed[(output * taps + tap) * inputs + input]);
         gradient[i] += scale ? value * scale[output] : value;
     }
 }
-#define PARAMETERS(T) const T *packed, const float *scale, float *gradient, int inputs, int taps, long long count
+#define PARAMETERS(T) const T *packed, const float *scale, float *gradient, int inputs, int taps, int count
 FOR_ELEMENTS(ALONE, unpack_weight_gradient, (packed, scale, gradient, inputs, taps, count))
 #undef PARAMETERS
 

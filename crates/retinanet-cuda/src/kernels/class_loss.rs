@@ -1,9 +1,9 @@
 //! The class losses: value and gradient in one pass.
 
-use super::launch::{THREADS, are_aligned, by_element, int, launch, of, operand, optional, wide};
+use super::launch::{THREADS, are_aligned, by_element, int, launch, of, operand, optional, places, wide};
 use super::source;
 use crate::device::{Argument, Device, Element, Memory, Source, Span};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use retinanet_focal::{Alpha, AlphaBalanced, ClassLoss, Focal, FocalStar};
 use std::sync::Arc;
 
@@ -28,9 +28,6 @@ pub struct PreparedClassLoss {
 const MOST_BLOCKS: usize = 2048;
 /// Logits of a thread that are worth one, in the number of vectors.
 const VECTORS: usize = 4;
-/// Logits of an image, at most: the kernel counts them in i32, and steps beyond their end.
-const MOST_LOGITS: usize = 1 << 30;
-
 /// Blocks for each image.
 fn blocks(element: Element, images: usize, logits: usize) -> usize {
     logits.div_ceil(THREADS as usize * VECTORS * wide(element)).clamp(1, MOST_BLOCKS.div_ceil(images.max(1)))
@@ -42,6 +39,8 @@ pub fn class_loss_workspace_bytes(element: Element, images: usize, anchors: usiz
 }
 
 impl PreparedClassLoss {
+    /// The loss over `num_classes` classes.
+    ///
     /// # Errors
     /// A hyper-parameter is out of its range, or there is no memory for the alphas.
     pub fn new(device: &Arc<dyn Device>, loss: &ClassLoss, num_classes: usize) -> Result<Self> {
@@ -87,10 +86,7 @@ impl PreparedClassLoss {
         workspace: Span<'_>,
     ) -> Result<()> {
         let count = anchors.saturating_mul(self.num_classes);
-        if count > MOST_LOGITS {
-            let (expected, found) = (format!("at most {MOST_LOGITS} of an image"), count.to_string());
-            return Err(Error::Mismatch { place: "class loss: logits".to_owned(), expected, found });
-        }
+        places("class loss: logits of an image", count)?;
         let parts = blocks(element, images, count);
         let sum = operand("class loss: sum", sum, 1, 8)?;
         if images * count == 0 {
@@ -153,14 +149,14 @@ mod tests {
 
     #[test]
     fn division_by_multiplication_is_exact() {
+        const MOST: u64 = (1 << 31) - 1;
         for d in (1..=4096).chain([65_535, 65_536, 65_537, (1 << 30) - 1, 1 << 30]) {
             let (magic, shift) = divisor(d);
-            let by_product = |n: u64| n as u128 * magic as u128 >> shift;
-            assert!(magic as u64 * ((1 << 31) - 1) < 1 << 63, "{d}");
-            let d = d as u64;
-            for n in [0, 1, d - 1, d, d + 1, 17 * d - 1, 17 * d, (1 << 31) - 1, ((1 << 31) - 1) / d * d] {
-                for n in [n.saturating_sub(1), n] {
-                    assert_eq!(by_product(n), u128::from(n / d), "{n} / {d}");
+            let (d, magic) = (d as u64, magic as u64);
+            assert!(magic.checked_mul(MOST).is_some(), "{d}");
+            for multiple in [0, d, 17 * d, MOST / d * d] {
+                for n in multiple.saturating_sub(1)..=multiple + 1 {
+                    assert!(n > MOST || (n * magic) >> shift == n / d, "{n} / {d}");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Logits and deltas to detections, one transfer for all images.
 
 use super::AnchorTable;
-use super::launch::{THREADS, are_aligned, blocks, by_element, int, of, operand, wide};
+use super::launch::{THREADS, are_aligned, blocks, by_element, int, of, operand, places, wide};
 use super::source;
 use crate::device::{Argument, Element, Launch, Source, Span};
 use crate::error::{Error, Result};
@@ -131,7 +131,7 @@ pub fn detect(
         let logits = operand("detections: logits", logits[level], images * count, element.size())?;
         let passed = at(num_passed.part(level * images * 4, images * 4));
         let [score, never, always] = threshold;
-        let (count_argument, room) = (number(count)?, number(ROOM)?);
+        let (count_argument, room) = (places("detections: logits", count)?, number(ROOM)?);
         let gather = [logits, count_argument, score, never, always, at(keys), room, passed];
         let is_wide = count.is_multiple_of(wide(element)) && are_aligned(&[logits]);
         let (names, vectors) = match is_wide {

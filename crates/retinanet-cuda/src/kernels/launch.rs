@@ -33,6 +33,12 @@ pub(super) fn int(place: &str, value: usize) -> Result<Argument> {
     i32::try_from(value).map(Argument::I32).map_err(|_| too_large(place, value))
 }
 
+/// Numbers, or vectors of them, that a kernel with 32-bit places works on: it also steps beyond the last of them.
+pub(super) fn places(place: &str, count: usize) -> Result<Argument> {
+    const MOST: usize = 1 << 30;
+    if count <= MOST { int(place, count) } else { Err(too_large(place, count)) }
+}
+
 /// A number that a kernel counts with.
 pub(super) fn long(place: &str, value: usize) -> Result<Argument> {
     i64::try_from(value).map(Argument::I64).map_err(|_| too_large(place, value))

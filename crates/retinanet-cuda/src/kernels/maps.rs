@@ -1,6 +1,6 @@
 //! Pooling and upsampling.
 
-use super::launch::{are_aligned, blocks, by_element, flag, int, launch, long, of, operand, wide};
+use super::launch::{are_aligned, blocks, by_element, flag, int, launch, of, operand, places, wide};
 use super::source;
 use crate::device::{Argument, Element, Source, Span};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ unsafe fn run(
 ) -> Result<()> {
     let is_wide = map.channels.is_multiple_of(wide(element)) && are_aligned(&arguments);
     let vectors = if is_wide { map.len() / wide(element) } else { map.len() };
-    arguments.push(long("map", vectors)?);
+    arguments.push(places("map", vectors)?);
     let kernel = of(element, if is_wide { broad } else { narrow });
     // SAFETY: the caller's.
     unsafe { launch(at, &SOURCE, kernel, [blocks(vectors), 1, 1], &arguments) }

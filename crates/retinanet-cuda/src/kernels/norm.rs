@@ -81,11 +81,11 @@ impl Columns {
         unsafe { launch(at, &SOURCE, kernel, grid, &arguments) }
     }
 
-    /// `[groups, 2, C]` in f64: sums of a and of a b, at the start of the workspace.
-    fn sums(&self, element: Element, a: Span<'_>, b: Span<'_>, workspace: Span<'_>) -> Result<Argument> {
+    /// `[groups, 2, C]` in f64: sums of a and of a b (without b, of a^2), at the start of the workspace.
+    fn sums(&self, element: Element, a: Span<'_>, b: Option<Span<'_>>, workspace: Span<'_>) -> Result<Argument> {
         let maps = [
             operand("sums over pixels: a", a, self.len(), element.size())?,
-            operand("sums over pixels: b", b, self.len(), element.size())?,
+            optional("sums over pixels: b", b, self.len(), element.size())?,
         ];
         let tiling = self.tiling(element, &maps);
         let (row, rows) = (2 * self.channels, self.groups * tiling.parts);
@@ -190,7 +190,7 @@ pub fn batch_norm_statistics(
 ) -> Result<()> {
     let columns = Columns::of_batch(shape);
     let arguments = [
-        columns.sums(element, x, x, workspace)?,
+        columns.sums(element, x, None, workspace)?,
         operand("batch norm: statistics", statistics, 2 * shape.channels, 8)?,
         int("batch norm: channels", shape.channels)?,
         long("batch norm: pixels", columns.pixels)?,
@@ -251,7 +251,7 @@ pub fn batch_norm_gradient(
     let (columns, channels) = (Columns::of_batch(shape), shape.channels);
     let coefficients = columns.coefficients(3, workspace)?;
     let arguments = [
-        columns.sums(element, y_gradient, x, workspace)?,
+        columns.sums(element, y_gradient, Some(x), workspace)?,
         operand("batch norm gradient: statistics", statistics, 2 * channels, 8)?,
         operand("batch norm gradient: weight", weight, channels, 4)?,
         coefficients,
@@ -304,7 +304,7 @@ pub fn group_norm(
     let (columns, channels) = (Columns::of_images(shape), shape.channels);
     let coefficients = columns.coefficients(2, workspace)?;
     let arguments = [
-        columns.sums(element, x, x, workspace)?,
+        columns.sums(element, x, None, workspace)?,
         operand("group norm: weight", weight, channels, 4)?,
         operand("group norm: bias", bias, channels, 4)?,
         operand("group norm: statistics", statistics, shape.batch * groups * 2, 8)?,
@@ -340,7 +340,7 @@ pub fn group_norm_gradient(
     check_groups(shape, groups)?;
     let (columns, channels) = (Columns::of_images(shape), shape.channels);
     let coefficients = columns.coefficients(3, workspace)?;
-    let sums = columns.sums(element, y_gradient, x, workspace)?;
+    let sums = columns.sums(element, y_gradient, Some(x), workspace)?;
     let statistics = operand("group norm gradient: statistics", statistics, shape.batch * groups * 2, 8)?;
     let number = |value| int("group norm gradient", value);
     let (channels_argument, groups_argument, images) = (number(channels)?, number(groups)?, number(shape.batch)?);
@@ -386,7 +386,7 @@ pub fn channel_sums(
 ) -> Result<()> {
     let columns = Columns::of_batch(shape);
     let arguments = [
-        columns.sums(element, x, x, workspace)?,
+        columns.sums(element, x, None, workspace)?,
         operand("channel sums: sums", sums, shape.channels, 4)?,
         int("channel sums: channels", shape.channels)?,
     ];

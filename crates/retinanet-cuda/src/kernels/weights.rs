@@ -1,6 +1,6 @@
 //! Parameters in torch's order, and the weights that convolutions read.
 
-use super::launch::{blocks, by_element, double, int, launch, long, of, operand, optional};
+use super::launch::{blocks, by_element, double, int, launch, long, of, operand, optional, places};
 use super::source;
 use crate::device::{Element, Source, Span};
 use crate::error::Result;
@@ -52,7 +52,7 @@ pub fn pack_weight(
         operand("packing: packed", packed, count, element.size())?,
         int("packing: inputs", inputs)?,
         int("packing: taps", height * width)?,
-        long("packing: count", count)?,
+        places("packing: count", count)?,
     ];
     // SAFETY: the sizes were checked.
     unsafe { launch(weight, &SOURCE, of(element, by_element!("pack_weight")), [blocks(count), 1, 1], &arguments) }
@@ -76,7 +76,7 @@ pub fn unpack_weight_gradient(
         operand("unpacking: gradient", gradient, count, 4)?,
         int("unpacking: inputs", inputs)?,
         int("unpacking: taps", height * width)?,
-        long("unpacking: count", count)?,
+        places("unpacking: count", count)?,
     ];
     let kernel = of(element, by_element!("unpack_weight_gradient"));
     // SAFETY: the sizes were checked.
