@@ -16,7 +16,7 @@ mod submit;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use context::Context;
+use context::{Context, Properties};
 use library::Library;
 use nvrtc::Target;
 use state::{Order, State};
@@ -50,13 +50,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// How many GPUs the driver shows.
+    /// What the driver shows, each in one line; nothing is opened.
     ///
     /// # Errors
     /// There is no driver, or it does not work.
-    pub fn count() -> Result<usize> {
+    pub fn list() -> Result<Vec<String>> {
         Library::Driver.open(&[], 0)?;
-        context::count()
+        (0..context::count()?).map(|index| Ok(Properties::find(index)?.1.description())).collect()
     }
 
     /// Opens a GPU with all that it takes.
