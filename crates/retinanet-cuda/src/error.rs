@@ -49,6 +49,9 @@ pub enum Error {
         /// What the library says of its code.
         message: String,
     },
+    /// A loss's hyper-parameters are out of their range.
+    #[error(transparent)]
+    Loss(#[from] retinanet_focal::LossError),
     /// The network cannot be planned, or run on images of this size.
     #[error(transparent)]
     Plan(#[from] retinanet_ops::network::plan::PlanError),

@@ -1,4 +1,4 @@
-//! Described networks on a device: [`Inference`] and [`Training`].
+//! Described networks on a device: [`Inference`], and [`Training`] with its [`Optimizer`].
 //!
 //! Both execute the [schedule](retinanet_ops::network::schedule) that the processor's engine has: the same steps, the same
 //! lifetimes, the same reverse pass. Feature maps are channels-last in one [`Element`](crate::Element); parameters, their
@@ -6,6 +6,7 @@
 
 mod convolve;
 mod inference;
+mod optimizer;
 mod output;
 mod prepared;
 mod reverse;
@@ -17,6 +18,7 @@ mod training;
 mod weights;
 
 pub use inference::Inference;
+pub use optimizer::{Optimizer, UpdateNumbers};
 pub use output::Output;
 pub use tensors::Tensors;
 pub use training::{Training, TrainingOptions};

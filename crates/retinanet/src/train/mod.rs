@@ -5,12 +5,15 @@
 
 mod checkpoint;
 mod data_digest;
+#[cfg(feature = "cuda")]
+mod device;
 mod divergence;
 mod error;
 mod event;
 mod learner;
 mod named_state;
 mod not_finite;
+mod passes;
 mod session;
 mod state;
 
@@ -82,7 +85,7 @@ impl Training {
     /// There is nothing to train on, or nothing to score where early stopping waits for it; a checkpoint cannot be written; or
     /// the loss is not finite.
     pub fn run(&self, model: Model, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
-        let learner = Learner::new(&self.config, self.train.classes().to_vec(), model)?;
+        let learner = Learner::new(&self.config, self.train.classes().to_vec(), model, &self.device)?;
         self.session(learner, TrainingState::default(), self.data_digest(), on_event)?.run()
     }
 
@@ -103,7 +106,7 @@ impl Training {
         self.check(&checkpoint)?;
         let Checkpoint { path, classes, state, data, parts, .. } = checkpoint;
         let unusable = |source: Error| CheckpointError::Unusable { path, source: Box::new(source) };
-        let learner = Learner::restore(&self.config, classes, parts).map_err(unusable)?;
+        let learner = Learner::restore(&self.config, classes, parts, &self.device).map_err(unusable)?;
         self.session(learner, state, data, on_event)?.run()
     }
 
