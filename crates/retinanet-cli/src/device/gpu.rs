@@ -13,7 +13,9 @@ const VARIABLES: [&str; 4] = ["CUDA_PATH", "CUDA_HOME", "VIRTUAL_ENV", "CONDA_PR
 impl DeviceArgs {
     pub(super) fn open_gpu(&self, index: usize) -> anyhow::Result<ComputeDevice> {
         let folders = folders(self.cuda_path.clone(), |name| std::env::var_os(name));
-        let options = GpuOptions { index, folders, tf32: self.tf32, fastest: self.fastest };
+        // Without a home folder, kernels are compiled in each run.
+        let cache = crate::zoo::user_cache("--models-dir").ok().map(|folder| folder.join("kernels"));
+        let options = GpuOptions { index, folders, cache, tf32: self.tf32, fastest: self.fastest };
         match Gpu::open(options) {
             Ok(gpu) => Ok(ComputeDevice::Cuda(Arc::new(gpu))),
             Err(error) => match hint(&error, Gpu::list) {

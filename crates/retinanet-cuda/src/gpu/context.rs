@@ -148,6 +148,15 @@ impl Context {
         Ok(opened)
     }
 
+    /// Waits for both streams. It is current.
+    pub(super) fn synchronize(&self) -> Result<()> {
+        for stream in [self.copy, self.compute] {
+            // SAFETY: the stream lives.
+            check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(stream) })?;
+        }
+        Ok(())
+    }
+
     /// Keeps memory until the next time that some is reserved.
     ///
     /// # Safety

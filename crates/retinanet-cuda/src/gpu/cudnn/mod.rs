@@ -32,6 +32,13 @@ pub(super) fn version() -> usize {
     unsafe { sys::cudnnGetVersion() }
 }
 
+/// As people write it.
+pub(super) fn version_text(version: usize) -> String {
+    // Before 9, the first digit stood before three others.
+    let major = if version < 10_000 { 1_000 } else { 10_000 };
+    format!("{}.{}.{}", version / major, version % major / 100, version % 100)
+}
+
 /// What an algorithm is chosen for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -219,7 +226,7 @@ fn none(key: &Key, version: usize, failures: &[String]) -> Error {
         shape.stride(),
         shape.padding()
     );
-    let expected = format!("an algorithm of cuDNN {}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+    let expected = format!("an algorithm of cuDNN {}", version_text(version));
     Error::Mismatch { place, expected, found: failures.join("; then, for the product alone, ") }
 }
 
