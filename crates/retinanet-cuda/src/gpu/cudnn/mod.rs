@@ -7,7 +7,7 @@ mod operations;
 mod plan;
 
 use super::context::Context;
-use crate::device::{Convolution, Element, Pass};
+use crate::device::{Convolution, Pass};
 use crate::error::Result;
 use choose::{Chooser, Measure};
 use cudarc::cudnn::sys::{self, cudnnHandle_t};
@@ -161,7 +161,7 @@ impl Drop for Cudnn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Activation, Address};
+    use crate::device::{Activation, Address, Element};
     use retinanet_ops::kernels::{ConvShape, ImageShape};
 
     fn convolution() -> Convolution {
