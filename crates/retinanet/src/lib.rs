@@ -73,6 +73,8 @@ pub use retinanet_ops::network::training::{Gradients, TrainingOptions};
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
+#[cfg(feature = "cuda")]
+pub use train::DeviceTrainingStep;
 pub use train::{
     Checkpoint, CheckpointError, CheckpointInterval, Divergence, EpochSummary, Event, NotFinite, Outcome, Step,
     Training, TrainingState,

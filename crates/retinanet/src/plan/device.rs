@@ -1,8 +1,12 @@
 //! Runs on a device.
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Network;
-use retinanet_cuda::network::Inference;
+use crate::postprocess::{Borders, PostProcessing};
+use retinanet_anchors::{Detection, ImageSize, Pyramid};
+use retinanet_cuda::kernels;
+use retinanet_cuda::network::{Detections, Inference};
 use retinanet_cuda::{Device, Element};
 use retinanet_ops::kernels::ImageShape;
 use retinanet_ops::kernels::cpu::inference::Precision;
@@ -14,10 +18,17 @@ use std::time::{Duration, Instant};
 /// A network on a device, which does one run after another.
 #[derive(Debug)]
 pub(super) struct DeviceNetwork {
-    inference: Mutex<Inference>,
+    running: Mutex<Running>,
     layers: Vec<String>,
     precision: Precision,
     num_levels: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    inference: Inference,
+    /// None where a level has more candidates than the kernels take.
+    detections: Option<Detections>,
 }
 
 /// How maps are stored in this precision.
@@ -39,6 +50,7 @@ impl DeviceNetwork {
     pub(super) fn new(
         device: &Arc<dyn Device>,
         network: &Network,
+        config: &Config,
         parameters: &Parameters,
         precision: Precision,
     ) -> Result<Self> {
@@ -49,12 +61,30 @@ impl DeviceNetwork {
         };
         let inference = Inference::new(device, &recorder, &outputs, element(precision)?, &parameter)?;
         let layers = network.layers().map(|layer| layer.name.clone()).collect();
-        Ok(Self { inference: Mutex::new(inference), layers, precision, num_levels: network.levels().len() })
+        let post = &config.post_processing;
+        let detections = (post.pre_nms_top_k <= kernels::MOST_CANDIDATES)
+            .then(|| Detections::new(device, post_processing(post), config.box_coder, network.num_classes()));
+        Ok(Self {
+            running: Mutex::new(Running { inference, detections }),
+            layers,
+            precision,
+            num_levels: network.levels().len(),
+        })
     }
 
     pub(super) fn layers(&self) -> impl Iterator<Item = PlannedLayer<'_>> {
         self.layers.iter().map(|name| PlannedLayer { name, precision: self.precision })
     }
+}
+
+fn post_processing(post: &PostProcessing) -> kernels::PostProcessing {
+    let &PostProcessing { score_threshold, pre_nms_top_k, nms_iou_threshold, max_detections, borders } = post;
+    let borders = match borders {
+        Borders::Torchvision => kernels::Borders::Torchvision,
+        Borders::Detectron2 => kernels::Borders::Detectron2,
+        Borders::Mmdetection => kernels::Borders::Mmdetection,
+    };
+    kernels::PostProcessing { score_threshold, pre_nms_top_k, nms_iou_threshold, max_detections, borders }
 }
 
 /// Images of one size, beside each other in a batch, and what came out.
@@ -103,7 +133,8 @@ impl DeviceSession {
     pub(super) fn run(&mut self) -> Result<()> {
         let start = Instant::now();
         // What a run that failed leaves behind is overwritten by the next.
-        let mut inference = self.network.inference.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.network.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let inference = &mut running.inference;
         let mut first = 0;
         for group in &mut self.groups {
             let pixels = &self.pixels[self.starts[first]..self.starts[first + group.images]];
@@ -117,6 +148,29 @@ impl DeviceSession {
         }
         self.time = start.elapsed();
         Ok(())
+    }
+
+    /// The detections of the images, each in the frame of its resized image, whose size `sizes` gives; none where that is the
+    /// processor's to find, from the outputs of a [`Self::run`].
+    pub(super) fn detect(&mut self, network: &Network, sizes: &[ImageSize]) -> Result<Option<Vec<Vec<Detection>>>> {
+        let start = Instant::now();
+        let mut running = self.network.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Running { inference, detections: Some(detections) } = &mut *running else { return Ok(None) };
+        let (levels, mut found) = (network.levels(), Vec::with_capacity(sizes.len()));
+        for Group { images, size: (height, width), .. } in &self.groups {
+            let (first, last) = (found.len(), found.len() + images);
+            inference.run(&self.pixels[self.starts[first]..self.starts[last]], (*images, *height, *width))?;
+            let padded = ImageSize::new(*width, *height);
+            if !detections.has_anchors(padded) {
+                let shapes = (0..levels.len()).map(|level_idx| inference.output(level_idx).shape);
+                let grids = shapes.map(|shape| ImageSize::new(shape.width, shape.height)).collect();
+                let grids = Pyramid::new(levels[0], grids).expect("a network has a pyramid");
+                detections.set_anchors(padded, network.anchors(padded, &grids)?.values())?;
+            }
+            found.extend(detections.find(inference, padded, &sizes[first..last])?);
+        }
+        self.time = start.elapsed();
+        Ok(Some(found))
     }
 
     pub(super) fn first_output(&self, level: usize, image: usize) -> Output<'_> {
@@ -139,7 +193,7 @@ impl DeviceSession {
         Output { height: *height, width: *width, values: &values[image * len..(image + 1) * len] }
     }
 
-    /// What the last [`Self::run`] took.
+    /// What the last [`Self::run`] or [`Self::detect`] took.
     pub(super) fn time(&self) -> Duration {
         self.time
     }

@@ -111,9 +111,13 @@ impl Detector {
                 Engine::Cpu(Plan::consume(&recorder, first, rest, model.parameters, &plan_options)?)
             }
             #[cfg(feature = "cuda")]
-            ComputeDevice::Cuda(device) => {
-                Engine::Device(Arc::new(DeviceNetwork::new(device, &model.network, &model.parameters, precision)?))
-            }
+            ComputeDevice::Cuda(device) => Engine::Device(Arc::new(DeviceNetwork::new(
+                device,
+                &model.network,
+                &config,
+                &model.parameters,
+                precision,
+            )?)),
         };
         let pool = options.threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
         Ok(DetectionPlan {

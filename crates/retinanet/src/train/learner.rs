@@ -81,7 +81,8 @@ impl Learner {
             Engine::Cpu(_) => Ok(()),
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
-                device.distribute(&self.detector.model.parameters, &self.optimizer, self.average.as_ref())
+                let parts = (&self.optimizer, &self.loss);
+                device.distribute(&self.detector.model.parameters, parts, self.average.as_ref())
             }
         }
     }
@@ -93,8 +94,8 @@ impl Learner {
                 Engine::Cpu(_) => {}
                 #[cfg(feature = "cuda")]
                 Engine::Device(device) => {
-                    let average = self.average.as_ref();
-                    device.collect(&self.detector.model.parameters, &mut self.optimizer, average)?;
+                    let parts = (&mut self.optimizer, &mut self.loss);
+                    device.collect(&self.detector.model.parameters, parts, self.average.as_ref())?;
                 }
             }
         }
@@ -189,8 +190,9 @@ impl Learner {
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
                 *is_collected = false;
-                let parts = (optimizer, loss, average);
-                return device.step((config, model), parts, batch, (step, learning_rate), on_event);
+                let (parts, now) = ((optimizer, loss, average.as_mut()), (step, learning_rate));
+                device.launch((config, model), parts, batch, now, on_event)?;
+                return device.finish((config, model), batch, now);
             }
         };
         let passed = passes::run(network, (config, model), loss, batch, step, on_event)?;

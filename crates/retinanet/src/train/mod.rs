@@ -18,6 +18,8 @@ mod session;
 mod state;
 
 pub use checkpoint::Checkpoint;
+#[cfg(feature = "cuda")]
+pub use device::DeviceTrainingStep;
 pub use divergence::Divergence;
 pub use error::CheckpointError;
 pub use event::{EpochSummary, Event, Outcome, Step};

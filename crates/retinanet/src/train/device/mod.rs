@@ -1,21 +1,26 @@
 //! Steps of a training on a device.
 
+mod losses;
+mod passes;
+mod step;
+
+pub use step::DeviceTrainingStep;
+
 use super::event::Event;
 use super::learner::Learned;
 use super::not_finite::NotFinite;
-use super::passes::{self, Passed, Passes};
+use super::passes::Passed;
 use crate::config::Config;
 use crate::ema::AveragedWeights;
 use crate::error::{Error, Result};
-use crate::loss::{DetectionLoss, Losses};
-use crate::model::{Model, Predictions, values};
+use crate::loss::DetectionLoss;
+use crate::model::{Model, values};
 use crate::optim::{self, OptimizerConfig};
 use crate::plan::device::element;
-use crate::training_step::{gradients_of, predictions};
-use retinanet_anchors::ImageSize;
+use passes::HostLosses;
 use retinanet_cuda::Device;
 use retinanet_cuda::kernels::UpdateRule;
-use retinanet_cuda::network::{Optimizer, Tensors, Training, TrainingOptions, UpdateNumbers};
+use retinanet_cuda::network::{Losses, Optimizer, Tensors, Training, TrainingOptions, UpdateNumbers};
 use retinanet_data::Batch;
 use retinanet_ops::network::Parameters;
 use retinanet_ops::network::training::Gradients;
@@ -27,8 +32,12 @@ use std::sync::Arc;
 /// Parameters and moments are those of the device; the learner's own are as they were when they were collected last.
 pub(super) struct DeviceLearner {
     training: Training,
+    /// None where the processor computes them.
+    losses: Option<Losses>,
     optimizer: Optimizer,
     average: Option<Tensors>,
+    /// Of the last step, where the processor knows it.
+    num_foreground: Option<usize>,
 }
 
 impl DeviceLearner {
@@ -54,18 +63,22 @@ impl DeviceLearner {
         };
         let optimizer = Optimizer::new(&training, has_second, numbers)?;
         let average = train.ema.map(|_| training.parameters().zeros_like()).transpose()?;
-        Ok(Self { training, optimizer, average })
+        let losses = losses::losses(device, config, model.network.num_classes())?;
+        Ok(Self { training, losses, optimizer, average, num_foreground: None })
     }
 
     /// Gives the device what a learner starts from.
     pub(super) fn distribute(
         &mut self,
         parameters: &Parameters,
-        optimizer: &optim::Optimizer,
+        (optimizer, loss): (&optim::Optimizer, &DetectionLoss),
         average: Option<&AveragedWeights>,
     ) -> Result<()> {
         for name in names(self.training.parameters()) {
             self.training.write(&name, &values(parameters, &name)?)?;
+        }
+        if let Some(losses) = &self.losses {
+            losses.set_average(loss.average())?;
         }
         for (name, slot) in optimizer.slots() {
             self.optimizer.first().write(name, &slot.first)?;
@@ -85,10 +98,13 @@ impl DeviceLearner {
     pub(super) fn collect(
         &self,
         parameters: &Parameters,
-        optimizer: &mut optim::Optimizer,
+        (optimizer, loss): (&mut optim::Optimizer, &mut DetectionLoss),
         average: Option<&AveragedWeights>,
     ) -> Result<()> {
         collect_tensors(self.training.parameters(), parameters)?;
+        if let Some(losses) = &self.losses {
+            loss.set_average(losses.average()?);
+        }
         for (name, slot) in optimizer.slots_mut() {
             slot.first = self.optimizer.first().read(name)?;
             if let Some(second) = self.optimizer.second() {
@@ -101,39 +117,65 @@ impl DeviceLearner {
         Ok(())
     }
 
-    /// One step of the optimiser.
+    /// Asks the device for a step of the optimiser, and waits for nothing unless the processor computes the losses; returns what
+    /// is known by then.
     ///
     /// # Errors
-    /// The loss or a gradient is not finite, and nothing has changed on the device; or the device fails.
-    pub(super) fn step(
+    /// The device fails.
+    pub(super) fn launch(
         &mut self,
         (config, model): (&Config, &Model),
-        (optimizer, loss, average): (&mut optim::Optimizer, &mut DetectionLoss, &mut Option<AveragedWeights>),
+        (optimizer, loss, average): (&mut optim::Optimizer, &mut DetectionLoss, Option<&mut AveragedWeights>),
         batch: &Batch,
         (step, learning_rate): (usize, f64),
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Learned> {
-        self.optimizer.judge().begin()?;
-        let passed = passes::run(&mut OnDevice(&mut self.training), (config, model), loss, batch, step, on_event)?;
-        let Passed { class_loss, box_loss, num_foreground } = passed;
-        self.optimizer.judge().class_loss().write(&f64::from(class_loss).to_ne_bytes())?;
-        self.optimizer.judge().box_loss().write(&f64::from(box_loss).to_ne_bytes())?;
-
+    ) -> Result<()> {
+        let judge = self.optimizer.judge();
+        judge.begin()?;
+        self.num_foreground = None;
+        match &mut self.losses {
+            Some(losses) => losses::run((&mut self.training, losses, judge), (config, model), batch, step, on_event)?,
+            None => {
+                let passes = &mut HostLosses(&mut self.training);
+                let passed = super::passes::run(passes, (config, model), loss, batch, step, on_event)?;
+                let Passed { class_loss, box_loss, num_foreground } = passed;
+                judge.class_loss().write(&f64::from(class_loss).to_ne_bytes())?;
+                judge.box_loss().write(&f64::from(box_loss).to_ne_bytes())?;
+                self.num_foreground = Some(num_foreground);
+            }
+        }
         let (rule, steps) = optimizer.begin_step();
         let rule = match rule {
             OptimizerConfig::Sgd { momentum, .. } => UpdateRule::Sgd { momentum },
             OptimizerConfig::Adamw { .. } => UpdateRule::Adamw { step: steps },
         };
-        let average = average.as_mut().map(AveragedWeights::begin_update);
-        let limit = config.train.clip_norm;
-        self.optimizer.step(&self.training, (rule, learning_rate, limit), self.average.as_ref().zip(average))?;
+        let average = self.average.as_ref().zip(average.map(AveragedWeights::begin_update));
+        let numbers = (rule, learning_rate, config.train.clip_norm);
+        Ok(self.optimizer.step(&self.training, numbers, average)?)
+    }
+
+    /// Waits for the last step, and says what came of it.
+    ///
+    /// # Errors
+    /// The loss or a gradient is not finite, and nothing has changed on the device; or the device fails.
+    pub(super) fn finish(
+        &self,
+        (config, model): (&Config, &Model),
+        batch: &Batch,
+        (step, learning_rate): (usize, f64),
+    ) -> Result<Learned> {
         let report = self.optimizer.report()?;
+        let [class_loss, box_loss] = [report.class_loss as f32, report.box_loss as f32];
         if !report.is_finite {
             let norms = optim::gradient_norms(&model.parameters, &self.gradients()?)?;
-            let losses = [report.class_loss as f32, report.box_loss as f32];
+            let losses = [class_loss, box_loss];
             let found = NotFinite::new(step, losses, norms, learning_rate, &config.train, batch);
             return Err(Error::LossNotFinite(Box::new(found)));
         }
+        let num_foreground = match (self.num_foreground, &self.losses) {
+            (None, Some(losses)) => losses.num_foreground()?.iter().sum(),
+            (known, _) => known.unwrap_or_default(),
+        };
         Ok(Learned { class_loss, box_loss, gradient_norm: report.norm, num_foreground })
     }
 
@@ -162,30 +204,4 @@ fn collect_tensors(tensors: &Tensors, parameters: &Parameters) -> Result<()> {
         variable.set(&candle_core::Tensor::from_vec(values, variable.shape(), variable.device())?)?;
     }
     Ok(())
-}
-
-/// The passes of a network on a device, whose losses are computed on the processor.
-struct OnDevice<'a>(&'a mut Training);
-
-impl Passes for OnDevice<'_> {
-    fn begin(&mut self) -> Result<()> {
-        Ok(self.0.begin()?)
-    }
-
-    fn forward(&mut self, model: &Model, pixels: &[f32], images: usize, padded: ImageSize) -> Result<Predictions> {
-        let ImageSize { width, height } = padded;
-        self.0.forward(pixels, (images, height, width))?;
-        predictions(&model.network, |idx| {
-            let output = self.0.output(idx);
-            Ok((output.shape, output.read()?.into()))
-        })
-    }
-
-    fn backward(&mut self, _model: &Model, predictions: Predictions, losses: Losses) -> Result<()> {
-        let training = &*self.0;
-        gradients_of(predictions, losses, &mut |idx, gradient| {
-            training.output_gradient(idx).map_or(Ok(()), |output| Ok(output.write(gradient)?))
-        })?;
-        Ok(self.0.backward()?)
-    }
 }
