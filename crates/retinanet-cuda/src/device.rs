@@ -92,7 +92,7 @@ pub enum Pass {
         residual: Option<Address>,
         /// Applied last.
         activation: Activation,
-        /// `[N, H', W', O]`.
+        /// `[N, H', W', O]`, in memory that nothing else of the pass is in.
         y: Address,
     },
     /// The gradient of `x`.

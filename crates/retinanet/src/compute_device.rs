@@ -15,6 +15,17 @@ pub enum ComputeDevice {
     Cuda(Arc<dyn retinanet_cuda::Device>),
 }
 
+impl ComputeDevice {
+    /// What it says of itself; nothing of the processor.
+    pub fn description(&self) -> Option<String> {
+        match self {
+            Self::Cpu => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(device) => Some(device.description()),
+        }
+    }
+}
+
 impl PartialEq for ComputeDevice {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

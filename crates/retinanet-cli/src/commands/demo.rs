@@ -6,7 +6,7 @@ use crate::training::Beginning;
 use crate::{Status, pictures, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
-use retinanet::{ComputeDevice, Config, InitialWeights, Training, start};
+use retinanet::{Config, InitialWeights, Training, start};
 use retinanet_anchors::ImageSize;
 use retinanet_data::{CachedDataset, Dataset, GeneratedConfig, GeneratedDataset};
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     run_args.overwrite |=
         folder.read_record().is_ok_and(|record| record.command_line.get(1).is_some_and(|name| name == "demo"));
     run_args.check(&folder)?;
+    let device = args.engine.place.open()?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let mut assignments: Vec<String> = ASSIGNMENTS.iter().map(|&a| a.to_owned()).collect();
     assignments.push(format!("train.seed={}", args.seed));
@@ -69,8 +70,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         validation: drawn(test_seed),
         notes: start.notes,
     };
-    let (validation, checkpoint_every, device) =
-        (Some(Arc::clone(&test)), run_args.checkpoint_every, ComputeDevice::Cpu);
+    let (validation, checkpoint_every) = (Some(Arc::clone(&test)), run_args.checkpoint_every);
     let training =
         Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every, device };
     let beginning = Beginning::New(Box::new(start.model), description);

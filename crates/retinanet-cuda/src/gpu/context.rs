@@ -48,6 +48,14 @@ pub(super) struct Properties {
 }
 
 impl Properties {
+    /// A GPU of those that were counted, and what it is.
+    pub(super) fn find(index: usize) -> Result<(CUdevice, Self)> {
+        let mut device = 0;
+        // SAFETY: the driver is initialised, and refuses a number that is none of a GPU's; writes one handle.
+        check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, index as i32) })?;
+        Ok((device, Self::of(device)?))
+    }
+
     fn of(device: CUdevice) -> Result<Self> {
         use CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_CLOCK_RATE, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
@@ -120,10 +128,7 @@ impl Context {
         if index >= found {
             return Err(Error::NoDevice { index, found });
         }
-        let mut device = 0;
-        // SAFETY: there are more than `index`; writes one handle.
-        check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, index as i32) })?;
-        let properties = Properties::of(device)?;
+        let (device, properties) = Properties::find(index)?;
         if properties.capability < MIN_CAPABILITY {
             let expected = format!("compute capability {}.{} or higher", MIN_CAPABILITY / 10, MIN_CAPABILITY % 10);
             return Err(Error::Mismatch {
@@ -141,6 +146,15 @@ impl Context {
         opened.compute = stream()?;
         opened.copy = stream()?;
         Ok(opened)
+    }
+
+    /// Waits for both streams. It is current.
+    pub(super) fn synchronize(&self) -> Result<()> {
+        for stream in [self.copy, self.compute] {
+            // SAFETY: the stream lives.
+            check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(stream) })?;
+        }
+        Ok(())
     }
 
     /// Keeps memory until the next time that some is reserved.

@@ -1,14 +1,12 @@
 //! Convolutions: the chosen algorithm, its workspace, and what it leaves to be done.
 
 use super::Gpu;
-use super::call::check;
 use super::cudnn::{self, Choice, Cudnn, Key, Plan, Rules, Work};
 use super::memory::Block;
 use super::state::State;
 use crate::device::{Address, Convolution, Device, Element, Pass};
 use crate::error::{Error, Result};
 use crate::kernels::convolution::{add, finish};
-use cudarc::driver::sys;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,15 +76,13 @@ impl Gpu {
             let workspace = Block::new(&self.context, plan.workspace.max(1))?;
             // SAFETY: as the caller says, with a result and a workspace of the plan's sizes.
             let run = || unsafe { plan.run(handle, &operands, workspace.address) };
-            // SAFETY: the stream lives.
-            let finish = || check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.context.compute) });
             run()?;
-            finish()?;
+            self.context.synchronize()?;
             let start = Instant::now();
             for _ in 0..RUNS {
                 run()?;
             }
-            finish()?;
+            self.context.synchronize()?;
             Ok(start.elapsed())
         };
         cudnn.choose(key, Some(&mut measure))

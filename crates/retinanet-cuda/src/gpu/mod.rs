@@ -1,5 +1,6 @@
 //! A GPU, through the driver, NVRTC and cuDNN, which are opened at run time.
 
+mod cache;
 mod call;
 mod context;
 mod convolve;
@@ -16,8 +17,10 @@ mod submit;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use context::Context;
+use cache::Cache;
+use context::{Context, Properties};
 use library::Library;
+use modules::Modules;
 use nvrtc::Target;
 use state::{Order, State};
 use std::path::PathBuf;
@@ -32,6 +35,8 @@ pub struct GpuOptions {
     /// Folders in which NVRTC and cuDNN are looked for before the places that the system knows: of a toolkit, of Python's `nvidia`
     /// packages, or of a virtual environment.
     pub folders: Vec<PathBuf>,
+    /// A folder for compiled kernels, so that they are compiled once and not in every process; none if not given.
+    pub cache: Option<PathBuf>,
     /// Whether f32 convolutions may multiply in TF32, with 10 bits of mantissa: several times faster, three digits.
     pub tf32: bool,
     /// Whether the fastest convolution algorithms are found by trying them. Then results may differ in their last bits from run to
@@ -50,13 +55,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// How many GPUs the driver shows.
+    /// What the driver shows, each in one line; nothing is opened.
     ///
     /// # Errors
     /// There is no driver, or it does not work.
-    pub fn count() -> Result<usize> {
-        Library::Driver.open(&[], 0)?;
-        context::count()
+    pub fn list() -> Result<Vec<String>> {
+        open_driver(&[])?;
+        (0..context::count()?).map(|index| Ok(Properties::find(index)?.1.description())).collect()
     }
 
     /// Opens a GPU with all that it takes.
@@ -64,18 +69,17 @@ impl Gpu {
     /// # Errors
     /// The driver, NVRTC or cuDNN is missing or too old; there is no such GPU, or it is too old.
     pub fn open(options: GpuOptions) -> Result<Self> {
-        Library::Driver.open(&options.folders, 0)?;
+        let cuda = open_driver(&options.folders)?;
         let context = Arc::new(Context::open(options.index)?);
-        let (cuda, _) = context.properties.driver;
         Library::Nvrtc.open(&options.folders, cuda)?;
         Library::Cudnn.open(&options.folders, cuda)?;
-        let compiler = nvrtc::version()?;
-        let cudnn = cudnn::version();
-        check_versions(context.properties.driver, compiler, cudnn)?;
+        let (compiler, cudnn) = (nvrtc::version()?, cudnn::version());
+        check_libraries(cuda, compiler, cudnn)?;
         memory::keep_freed_memory(&context)?;
         let target = Target::of(context.properties.capability, &nvrtc::supported()?)?;
-        let order = Order::new(State::new(&context, target));
-        let versions = format!("NVRTC {}.{}, cuDNN {}", compiler.0, compiler.1, cudnn_version(cudnn));
+        let cache = Cache::new(options.cache.clone(), compiler);
+        let order = Order::new(State::new(Modules::new(&context, target, cache)));
+        let versions = format!("NVRTC {}.{}, cuDNN {}", compiler.0, compiler.1, cudnn::version_text(cudnn));
         Ok(Self { order, context, options, versions })
     }
 
@@ -92,25 +96,42 @@ impl Gpu {
     }
 }
 
-fn cudnn_version(version: usize) -> String {
-    format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // Kernels are unloaded next: nothing may run any more. Whatever failed has nobody to be told to.
+        if self.context.make_current().is_ok() {
+            _ = self.context.synchronize();
+        }
+    }
 }
 
-/// Whether the libraries fit each other.
-fn check_versions(driver: (u32, u32), compiler: (u32, u32), cudnn: usize) -> Result<()> {
-    let (cuda, _) = driver;
+/// Opens the driver; the major version of CUDA that it is for.
+fn open_driver(folders: &[PathBuf]) -> Result<u32> {
+    Library::Driver.open(folders, 0)?;
+    let driver = context::driver_version()?;
+    check_driver(driver)?;
+    Ok(driver.0)
+}
+
+fn check_driver((major, minor): (u32, u32)) -> Result<()> {
+    if major >= 12 {
+        return Ok(());
+    }
+    let what = format!("expected a driver for CUDA 12 or newer, found {major}.{minor}");
+    let advice = "install NVIDIA's driver, version 525 or newer".to_owned();
+    Err(Error::Library { library: "libcuda.so.1".to_owned(), what, advice })
+}
+
+/// Whether the libraries fit a driver for this version of CUDA.
+fn check_libraries(cuda: u32, compiler: (u32, u32), cudnn: usize) -> Result<()> {
     let old =
         |library: &str, what: String, advice: String| Err(Error::Library { library: library.to_owned(), what, advice });
-    if cuda < 12 {
-        let what = format!("expected a driver for CUDA 12 or newer, found {}.{}", driver.0, driver.1);
-        return old("libcuda.so.1", what, "install NVIDIA's driver, version 525 or newer".to_owned());
-    }
     if compiler.0 < 12 || compiler.0 > cuda {
         let what = format!("expected a version from 12 to the driver's {cuda}, found {}.{}", compiler.0, compiler.1);
         return old("libnvrtc", what, format!("install NVRTC {cuda}, or a newer driver"));
     }
     if cudnn / 10_000 != 9 {
-        let what = format!("expected version 9, found {}", cudnn_version(cudnn));
+        let what = format!("expected version 9, found {}", cudnn::version_text(cudnn));
         return old("libcudnn.so.9", what, "install cuDNN 9".to_owned());
     }
     Ok(())
@@ -124,7 +145,8 @@ mod tests {
     fn libraries_that_do_not_fit_are_named() {
         #[track_caller]
         fn check(driver: (u32, u32), compiler: (u32, u32), cudnn: usize, expected: &str) {
-            let message = check_versions(driver, compiler, cudnn).err().map(|error| error.to_string());
+            let checked = check_driver(driver).and_then(|()| check_libraries(driver.0, compiler, cudnn));
+            let message = checked.err().map(|error| error.to_string());
             assert_eq!(message.unwrap_or_default(), expected);
         }
         check((12, 0), (12, 0), 90_100, "");
@@ -135,6 +157,6 @@ mod tests {
         let new =
             "libnvrtc: expected a version from 12 to the driver's 12, found 13.0; install NVRTC 12, or a newer driver";
         check((12, 8), (13, 0), 90_100, new);
-        check((12, 8), (12, 8), 8_907, "libcudnn.so.9: expected version 9, found 0.89.7; install cuDNN 9");
+        check((12, 8), (12, 8), 8_907, "libcudnn.so.9: expected version 9, found 8.9.7; install cuDNN 9");
     }
 }

@@ -1,5 +1,6 @@
 //! Kernels that are compiled and loaded when they are first launched.
 
+use super::cache::Cache;
 use super::call::check;
 use super::context::Context;
 use super::nvrtc::{self, Target};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Modules {
     context: Arc<Context>,
     target: Target,
+    cache: Cache,
     modules: HashMap<&'static str, CUmodule>,
     functions: HashMap<(&'static str, &'static str), CUfunction>,
 }
@@ -24,8 +26,8 @@ pub(super) struct Modules {
 unsafe impl Send for Modules {}
 
 impl Modules {
-    pub(super) fn new(context: &Arc<Context>, target: Target) -> Self {
-        Self { context: Arc::clone(context), target, modules: HashMap::new(), functions: HashMap::new() }
+    pub(super) fn new(context: &Arc<Context>, target: Target, cache: Cache) -> Self {
+        Self { context: Arc::clone(context), target, cache, modules: HashMap::new(), functions: HashMap::new() }
     }
 
     /// A kernel. The context is current.
@@ -51,13 +53,28 @@ impl Modules {
         if let Some(module) = self.modules.get(source.name) {
             return Ok(*module);
         }
-        let code = nvrtc::compile(source, self.target)?;
-        let mut module = null_mut();
-        // SAFETY: machine code, or PTX that ends with a zero; writes one handle.
-        check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&raw mut module, code.as_ptr().cast()) })?;
+        // What is kept may have been damaged: it is made anew.
+        let kept = self.cache.get(source, self.target).and_then(|code| load(&code).ok());
+        let module = match kept {
+            Some(module) => module,
+            None => {
+                let code = nvrtc::compile(source, self.target)?;
+                let module = load(&code)?;
+                self.cache.put(source, self.target, &code);
+                module
+            }
+        };
         self.modules.insert(source.name, module);
         Ok(module)
     }
+}
+
+/// Machine code, or PTX, which ends with a zero. A context is current.
+fn load(code: &[u8]) -> Result<CUmodule> {
+    let mut module = null_mut();
+    // SAFETY: the driver checks what it is given, which is as long as it says, or ends with a zero; writes one handle.
+    check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&raw mut module, code.as_ptr().cast()) })?;
+    Ok(module)
 }
 
 impl Drop for Modules {

@@ -131,6 +131,7 @@ mod tests {
     use super::*;
     use crate::gpu::library::{Library, folders_of_tests};
     use crate::kernels::SOURCES;
+    use std::time::Instant;
 
     /// NVRTC needs no GPU.
     fn is_here() -> bool {
@@ -148,11 +149,13 @@ mod tests {
         }
         println!("NVRTC {:?} for {:?}", version().expect("a version"), supported().expect("a list"));
         for source in SOURCES {
+            let start = Instant::now();
             for capability in [75, 80, 90] {
                 let code = compile(source, Target::Machine(capability))
                     .unwrap_or_else(|error| panic!("sm_{capability}: {error}"));
                 assert!(code.starts_with(b"\x7fELF"), "{}, sm_{capability}: machine code", source.name);
             }
+            println!("{}: {:.1} s for each", source.name, start.elapsed().as_secs_f64() / 3.0);
             let code = compile(source, Target::Virtual(75)).unwrap_or_else(|error| panic!("{error}"));
             assert!(code.ends_with(&[0]) && code.windows(7).any(|text| text == b".entry "), "{}: PTX", source.name);
         }

@@ -4,7 +4,6 @@ use super::context::Context;
 use super::cudnn::Cudnn;
 use super::memory::Block;
 use super::modules::Modules;
-use super::nvrtc::Target;
 use super::staging::Staging;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,15 +25,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(context: &Arc<Context>, target: Target) -> Self {
-        Self {
-            modules: Modules::new(context, target),
-            cudnn: None,
-            workspace: None,
-            staging: Staging::default(),
-            is_capturing: false,
-            recorder: None,
-        }
+    pub(super) fn new(modules: Modules) -> Self {
+        Self { modules, cudnn: None, workspace: None, staging: Staging::default(), is_capturing: false, recorder: None }
     }
 
     /// # Errors

@@ -35,13 +35,18 @@ struct Measured {
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     validate(args)?;
     if args.mode == BenchMode::Data {
+        args.engine.place.check_is_cpu("--mode data")?;
         return data::run(args);
     }
+    if args.mode == BenchMode::Train {
+        args.engine.place.check_is_cpu("--mode train")?;
+    }
+    let device = args.engine.place.open()?;
     let subject = Subject::new(args)?;
-    let configuration = Configuration::new(args, &subject);
+    let configuration = Configuration::new(args, &subject, &device);
     let measured = match args.mode {
-        BenchMode::Core => core::measure(subject, args)?,
-        BenchMode::Detect => detect::measure(subject, args)?,
+        BenchMode::Core => core::measure(subject, args, device)?,
+        BenchMode::Detect => detect::measure(subject, args, device)?,
         BenchMode::Train => train::measure(&subject, args)?,
         BenchMode::Data => unreachable!("it has no network and returned before"),
     };

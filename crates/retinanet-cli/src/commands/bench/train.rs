@@ -6,7 +6,8 @@ use super::subject::Subject;
 use super::{Measured, clock, core};
 use crate::args::BenchArgs;
 use retinanet::{
-    Config, DetectionLoss, GroundTruth, Model, Optimizer, Targets, TrainingOptions, TrainingStep, clip_gradients,
+    ComputeDevice, Config, DetectionLoss, GroundTruth, Model, Optimizer, Targets, TrainingOptions, TrainingStep,
+    clip_gradients,
 };
 use retinanet_anchors::{BBox, ImageSize};
 
@@ -27,7 +28,7 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
     let configured = model.network.training_options(&config.train);
     let options = TrainingOptions {
         isa: args.isa.map_or(configured.isa, |isa| isa.isa()),
-        precision: args.inference.options(&subject.detector).precision,
+        precision: args.inference.precision(&subject.detector, &ComputeDevice::Cpu),
         ..configured
     };
     let mut step = TrainingStep::new(&model.network, &options)?;

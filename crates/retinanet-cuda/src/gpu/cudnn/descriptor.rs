@@ -109,11 +109,11 @@ impl Descriptor {
         Ok(numbers)
     }
 
-    /// The numerical notes of an engine, as numbers: a newer library may have more of them than there are names.
-    pub(super) fn notes(&self, name: Name) -> Result<Vec<u32>> {
+    /// The notes of an engine, as numbers: a newer library may have more of them than there are names.
+    pub(super) fn notes(&self, name: Name, of: Type) -> Result<Vec<u32>> {
         let mut notes = vec![0u32; 64];
         // SAFETY: there is space for so many; a note is an `int` in C.
-        let count = unsafe { self.get_raw(name, Type::CUDNN_TYPE_NUMERICAL_NOTE, 64, notes.as_mut_ptr().cast())? };
+        let count = unsafe { self.get_raw(name, of, 64, notes.as_mut_ptr().cast())? };
         notes.truncate(count);
         Ok(notes)
     }

@@ -1,35 +1,38 @@
 //! Convolutions by cuDNN: an algorithm for each shape and kind of work, chosen once.
 
+mod choose;
 mod descriptor;
 mod machine;
 mod operations;
 mod plan;
 
 use super::context::Context;
-use crate::device::{Convolution, Element, Pass};
-use crate::error::{Error, Result};
+use crate::device::{Convolution, Pass};
+use crate::error::Result;
+use choose::{Chooser, Measure};
 use cudarc::cudnn::sys::{self, cudnnHandle_t};
 use descriptor::check;
 use machine::Machine;
-use operations::{Operations, uid};
-use plan::Proposals;
+use operations::uid;
 use std::collections::HashMap;
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::time::Duration;
 
+pub(super) use choose::Choice;
 pub(super) use operations::Work;
 pub(super) use plan::{Plan, Rules};
-
-/// An algorithm that wants more is passed over.
-const MAX_WORKSPACE: usize = 1 << 30;
-/// Algorithms that are tried where the fastest is wanted; a good one is among cuDNN's first.
-const MAX_MEASURED: usize = 8;
 
 /// The library's version as it says it: 90100 for 9.1.0. The library is open.
 pub(super) fn version() -> usize {
     // SAFETY: no preconditions.
     unsafe { sys::cudnnGetVersion() }
+}
+
+/// As people write it.
+pub(super) fn version_text(version: usize) -> String {
+    // Before 9, the first digit stood before three others.
+    let major = if version < 10_000 { 1_000 } else { 10_000 };
+    format!("{}.{}.{}", version / major, version % major / 100, version % 100)
 }
 
 /// What an algorithm is chosen for.
@@ -99,23 +102,12 @@ pub(super) fn num_results(convolution: &Convolution, work: Work) -> usize {
     }
 }
 
-/// How a convolution is done.
-#[derive(Debug)]
-pub(super) struct Choice {
-    pub(super) plan: Plan,
-    /// What the plan does: all of the work, or the product alone.
-    pub(super) does: Work,
-}
-
-/// The time that a plan takes, for all of the work or the product alone.
-type Measure<'a> = &'a mut dyn FnMut(&Plan, Work) -> Result<Duration>;
-
 /// The library, and what was chosen so far.
 #[derive(Debug)]
 pub(super) struct Cudnn {
     context: Arc<Context>,
     handle: cudnnHandle_t,
-    rules: Rules,
+    chooser: Chooser,
     choices: HashMap<Key, Arc<Choice>>,
 }
 
@@ -128,7 +120,8 @@ impl Cudnn {
         let mut handle = null_mut();
         // SAFETY: a context is current; writes one handle.
         check("cudnnCreate", unsafe { sys::cudnnCreate(&raw mut handle) })?;
-        let made = Self { context: Arc::clone(context), handle, rules, choices: HashMap::new() };
+        let chooser = Chooser::new(Machine::Here(handle), rules);
+        let made = Self { context: Arc::clone(context), handle, chooser, choices: HashMap::new() };
         // SAFETY: handle and stream live in one context.
         check("cudnnSetStream", unsafe { sys::cudnnSetStream(handle, context.compute.cast()) })?;
         Ok(made)
@@ -143,40 +136,14 @@ impl Cudnn {
         self.choices.get(key).map(Arc::clone)
     }
 
-    /// Chooses: of the algorithms that do all of the work at once, else of those that do the product alone; cuDNN's favourite, or
-    /// the fastest where it is `measured`.
+    /// Chooses, for good: see [`Chooser::choose`].
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn choose(&mut self, key: Key, mut measured: Option<Measure<'_>>) -> Result<Arc<Choice>> {
-        let (product, leaves) = key.work.plain();
-        let mut failures = Vec::new();
-        for does in [key.work, product].into_iter().take(1 + usize::from(leaves)) {
-            let most = if measured.is_some() { MAX_MEASURED } else { 1 };
-            let mut plans = match self.plans(&key, does, most) {
-                Ok(plans) => plans,
-                Err(error) => {
-                    failures.push(error.to_string());
-                    continue;
-                }
-            };
-            if let Some(measure) = measured.as_mut().filter(|_| plans.len() > 1) {
-                plans = fastest(plans, |plan| measure(plan, does))?;
-            }
-            if let Some(plan) = plans.into_iter().next() {
-                let choice = Arc::new(Choice { plan, does });
-                self.choices.insert(key, Arc::clone(&choice));
-                return Ok(choice);
-            }
-            failures.push("nothing that keeps to precision, order of sums and workspace".to_owned());
-        }
-        Err(none(&key, version(), &failures))
-    }
-
-    fn plans(&self, key: &Key, does: Work, most: usize) -> Result<Vec<Plan>> {
-        let operations = Operations::new(&key.convolution, does, key.alignment)?;
-        let machine = Machine::Here(self.handle);
-        Proposals::new(&machine, operations, key.convolution.element)?.plans(&machine, self.rules, MAX_WORKSPACE, most)
+    pub(super) fn choose(&mut self, key: Key, measured: Option<Measure<'_>>) -> Result<Arc<Choice>> {
+        let choice = Arc::new(self.chooser.choose(&key, measured)?);
+        self.choices.insert(key, Arc::clone(&choice));
+        Ok(choice)
     }
 }
 
@@ -184,49 +151,17 @@ impl Drop for Cudnn {
     fn drop(&mut self) {
         if self.context.make_current().is_ok() {
             self.choices.clear();
+            self.chooser.forget();
             // SAFETY: created in `new`; the plans made with it are gone.
             _ = unsafe { sys::cudnnDestroy(self.handle) };
         }
     }
 }
 
-/// The plan that takes the least time, alone; those that do not run are passed over.
-fn fastest(plans: Vec<Plan>, mut measure: impl FnMut(&Plan) -> Result<Duration>) -> Result<Vec<Plan>> {
-    let mut best: Option<(Duration, Plan)> = None;
-    for plan in plans {
-        let Ok(time) = measure(&plan) else { continue };
-        if best.as_ref().is_none_or(|(least, _)| time < *least) {
-            best = Some((time, plan));
-        }
-    }
-    Ok(best.into_iter().map(|(_, plan)| plan).collect())
-}
-
-fn none(key: &Key, version: usize, failures: &[String]) -> Error {
-    let Key { convolution: Convolution { shape, element }, work, .. } = key;
-    let element = match element {
-        Element::F32 => "f32",
-        Element::Bf16 => "bf16",
-    };
-    let input = shape.input();
-    let place = format!(
-        "convolution of {}x{}x{}x{} {element} by a weight {:?}, stride {}, padding {}, {work:?}",
-        input.batch,
-        input.height,
-        input.width,
-        input.channels,
-        shape.weight(),
-        shape.stride(),
-        shape.padding()
-    );
-    let expected = format!("an algorithm of cuDNN {}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
-    Error::Mismatch { place, expected, found: failures.join("; then, for the product alone, ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Activation, Address};
+    use crate::device::{Activation, Address, Element};
     use retinanet_ops::kernels::{ConvShape, ImageShape};
 
     fn convolution() -> Convolution {
@@ -272,14 +207,5 @@ mod tests {
         let pass = Pass::InputGradient { weight: x, y_gradient, x_gradient: weight_gradient, accumulate: false };
         assert_eq!(operands(&pass, Work::of(&pass), Some(9)), [(uid::X, 9), (uid::WEIGHT, 1), (uid::Y, 2)]);
         assert_eq!(num_results(&convolution(), Work::of(&pass)), 2 * 5 * 7 * 3);
-    }
-
-    #[test]
-    fn what_cudnn_cannot_do_is_named() {
-        let key = Key::new(&convolution(), &forward(256, None));
-        let message = none(&key, 91902, &["a".to_owned(), "b".to_owned()]).to_string();
-        let expected = "convolution of 2x5x7x3 bf16 by a weight [4, 3, 3, 3], stride 1, padding 1, Forward { bias: false, \
-            residual: false, activation: Relu }: expected an algorithm of cuDNN 9.19.2, found a; then, for the product alone, b";
-        assert_eq!(message, expected);
     }
 }

@@ -6,8 +6,9 @@ use super::operations::Operations;
 use crate::device::Element;
 use crate::error::{Error, Result};
 use cudarc::cudnn::sys::{
-    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type, cudnnBackendDescriptorType_t as Kind,
-    cudnnBackendHeurMode_t as Mode, cudnnBackendNumericalNote_t as Note, cudnnHandle_t,
+    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type, cudnnBackendBehaviorNote_t as Behavior,
+    cudnnBackendDescriptorType_t as Kind, cudnnBackendHeurMode_t as Mode, cudnnBackendNumericalNote_t as Note,
+    cudnnHandle_t,
 };
 use std::ffi::c_void;
 
@@ -68,33 +69,58 @@ impl Plan {
     }
 }
 
+/// Where the kernels of plans come from.
+#[derive(Debug)]
+pub(super) enum Kernels<'a> {
+    /// They are part of the library.
+    Ready,
+    /// The library compiles them, which takes seconds, for any shape; they are kept here for others.
+    Compiled(&'a mut Option<Descriptor>),
+}
+
 /// Plans of one graph of operations, as cuDNN proposes them.
 #[derive(Debug)]
-pub(super) struct Proposals {
+pub(super) struct Proposals<'a> {
+    machine: &'a Machine,
     graph: Descriptor,
     _operations: Operations,
     element: Element,
+    /// Where compiled kernels are kept, if they may be.
+    kernels: Option<&'a Descriptor>,
 }
 
-impl Proposals {
-    pub(super) fn new(machine: &Machine, operations: Operations, element: Element) -> Result<Self> {
+impl<'a> Proposals<'a> {
+    pub(super) fn new(
+        machine: &'a Machine,
+        operations: Operations,
+        element: Element,
+        kernels: Kernels<'a>,
+    ) -> Result<Self> {
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
         machine.set_for_graph(&graph)?;
         graph.link(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations.operations.iter().collect::<Vec<_>>())?;
+        if matches!(kernels, Kernels::Compiled(_)) {
+            graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, &[true])?;
+        }
         graph.finalize()?;
-        Ok(Self { graph, _operations: operations, element })
+        let kernels = match kernels {
+            Kernels::Ready => None,
+            Kernels::Compiled(Some(kernels)) => Some(&*kernels),
+            Kernels::Compiled(none) => Some(&*none.insert(kernel_cache(&graph)?)),
+        };
+        Ok(Self { machine, graph, _operations: operations, element, kernels })
     }
 
     /// The first `most` plans that the rules allow and that need at most so many bytes, in the order in which cuDNN expects them
     /// to be fast. What it cannot build is passed over; an empty list means that it has nothing for these operations.
-    pub(super) fn plans(&self, machine: &Machine, rules: Rules, most_bytes: usize, most: usize) -> Result<Vec<Plan>> {
+    pub(super) fn plans(&self, rules: Rules, most_bytes: usize, most: usize) -> Result<Vec<Plan>> {
         let mut plans = Vec::new();
         for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
             // Where one way has nothing to propose, it may say so by failing.
-            for config in self.configs(machine, mode).unwrap_or_default() {
+            for config in self.configs(mode).unwrap_or_default() {
                 if plans.len() < most
                     && self.is_allowed(&config, rules)?
-                    && let Some(plan) = plan(machine, config).filter(|plan| plan.workspace <= most_bytes)
+                    && let Some(plan) = self.plan(config).filter(|plan| plan.workspace <= most_bytes)
                 {
                     plans.push(plan);
                 }
@@ -103,11 +129,11 @@ impl Proposals {
         Ok(plans)
     }
 
-    fn configs(&self, machine: &Machine, mode: Mode) -> Result<Vec<Descriptor>> {
+    fn configs(&self, mode: Mode) -> Result<Vec<Descriptor>> {
         let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
         heuristic.link(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&self.graph])?;
         heuristic.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
-        machine.set_for_heuristic(&heuristic)?;
+        self.machine.set_for_heuristic(&heuristic)?;
         heuristic.finalize()?;
         let results = Name::CUDNN_ATTR_ENGINEHEUR_RESULTS;
         let count = heuristic.count(results, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR)?.min(MAX_PROPOSALS);
@@ -117,31 +143,41 @@ impl Proposals {
     fn is_allowed(&self, config: &Descriptor, rules: Rules) -> Result<bool> {
         let engines = config.children(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?;
         let Some(engine) = engines.first() else { return Ok(false) };
-        Ok(rules.allow(self.element, &engine.notes(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE)?))
+        let numerical = engine.notes(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE)?;
+        let behavior = engine.notes(Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, Type::CUDNN_TYPE_BEHAVIOR_NOTE)?;
+        let is_compiled = behavior.contains(&(Behavior::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32));
+        Ok(rules.allow(self.element, &numerical) && (self.kernels.is_some() || !is_compiled))
+    }
+
+    /// The plan of a proposal, or nothing where it does not fit the machine after all.
+    fn plan(&self, config: Descriptor) -> Option<Plan> {
+        let build = || {
+            let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+            self.machine.set_for_plan(&plan)?;
+            plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&config])?;
+            if let Some(kernels) = self.kernels {
+                plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, &[kernels])?;
+            }
+            plan.finalize()?;
+            let workspace = plan.numbers(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 1)?;
+            Ok::<_, Error>((plan, workspace.first().copied().unwrap_or(0)))
+        };
+        let (plan, workspace) = build().ok()?;
+        Some(Plan { plan, workspace: usize::try_from(workspace).ok()?, _config: config })
     }
 }
 
-/// The plan of a proposal, or nothing where it does not fit the machine after all.
-fn plan(machine: &Machine, config: Descriptor) -> Option<Plan> {
-    let build = || {
-        let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
-        machine.set_for_plan(&plan)?;
-        plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&config])?;
-        plan.finalize()?;
-        let workspace = plan.numbers(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 1)?;
-        Ok::<_, Error>((plan, workspace.first().copied().unwrap_or(0)))
-    };
-    let (plan, workspace) = build().ok()?;
-    Some(Plan { plan, workspace: usize::try_from(workspace).ok()?, _config: config })
+/// Room for the compiled kernels of graphs like this one.
+fn kernel_cache(graph: &Descriptor) -> Result<Descriptor> {
+    let kernels = Descriptor::new(Kind::CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR)?;
+    kernels.link(Name::CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, &[graph])?;
+    kernels.finalize()?;
+    Ok(kernels)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::operations::Work;
     use super::*;
-    use crate::device::{Activation, Convolution};
-    use crate::gpu::library::{Library, folders_of_tests};
-    use retinanet_ops::kernels::{ConvShape, ImageShape};
 
     #[test]
     fn engines_that_break_a_promise_are_passed_over() {
@@ -165,69 +201,5 @@ mod tests {
         check(false, false, Element::Bf16, &[TENSOR_CORE, ANY_ORDER], false);
         check(false, true, Element::Bf16, &[TENSOR_CORE, ANY_ORDER], true);
         assert!(Rules { tf32: false, any_order: false }.allow(Element::F32, &[1000]), "a note of a newer library");
-    }
-
-    /// cuDNN makes plans for a GPU that is only described; those that fuse sums into bf16 products it compiles, with the driver.
-    #[test]
-    fn every_pass_has_a_plan_that_keeps_to_the_rules() {
-        let folders = folders_of_tests();
-        if let Err(error) = Library::Nvrtc.open(&folders, 13).and_then(|()| Library::Cudnn.open(&folders, 13)) {
-            return println!("skipped: {error}");
-        }
-        let compiles = Library::Driver.open(&[], 13).is_ok();
-        if !compiles {
-            println!("no driver: bf16 is tried without sums");
-        }
-        let shape = |[height, width, channels]: [usize; 3], weight, stride, padding, groups| {
-            let input = ImageShape { batch: 2, height, width, channels };
-            ConvShape::new(input, weight, stride, padding, groups).expect("a convolution")
-        };
-        let shapes = [
-            shape([64, 96, 3], [64, 3, 7, 7], 2, 3, 1),
-            shape([100, 168, 256], [256, 256, 3, 3], 1, 1, 1),
-            shape([51, 83, 256], [512, 256, 1, 1], 2, 0, 1),
-            shape([25, 42, 256], [256, 8, 3, 3], 1, 1, 32),
-            shape([7, 11, 256], [819, 256, 3, 3], 1, 1, 1),
-            shape([1, 1, 96], [27, 96, 3, 3], 1, 1, 1),
-        ];
-        let forward = |bias, residual, activation| Work::Forward { bias, residual, activation };
-        let works = [
-            forward(false, false, Activation::None),
-            forward(true, false, Activation::None),
-            forward(true, true, Activation::Relu),
-            Work::InputGradient { accumulate: false },
-            Work::InputGradient { accumulate: true },
-            Work::WeightGradient { accumulate: false },
-            Work::WeightGradient { accumulate: true },
-        ];
-        let rules = Rules { tf32: false, any_order: false };
-        let mut without = Vec::new();
-        for (capability, elements) in
-            [(75, &[Element::F32][..]), (80, &[Element::F32, Element::Bf16]), (90, &[Element::F32, Element::Bf16])]
-        {
-            let machine = Machine::described(capability).expect("a description");
-            for (shape, element) in
-                shapes.iter().flat_map(|shape| elements.iter().map(move |element| (*shape, *element)))
-            {
-                for work in works {
-                    // Sums that cuDNN has no plan for are added by a kernel of ours.
-                    let product = work.plain().0;
-                    let is_fused = work != product && matches!(work, Work::Forward { .. });
-                    if element == Element::Bf16 && is_fused && !compiles {
-                        continue;
-                    }
-                    let operations = Operations::new(&Convolution { shape, element }, work, 16).expect("operations");
-                    let proposals = Proposals::new(&machine, operations, element).expect("a graph");
-                    if proposals.plans(&machine, rules, 1 << 30, 1).expect("proposals").is_empty() {
-                        without.push((capability, shape.weight(), element, work));
-                    }
-                }
-            }
-        }
-        for (capability, weight, element, work) in &without {
-            println!("{capability}: {weight:?} {element:?} {work:?}: the product alone");
-        }
-        let products: Vec<_> = without.iter().filter(|(.., work)| *work == work.plain().0).collect();
-        assert!(products.is_empty(), "{products:?}");
     }
 }
