@@ -90,7 +90,7 @@ impl Tensors {
     /// There is no such tensor, it has another number of values, or the copy fails.
     pub fn write(&self, name: &str, values: &[f32]) -> Result<()> {
         let span = self.find(name)?;
-        if values.len() * size_of::<f32>() != span.bytes() {
+        if size_of_val(values) != span.bytes() {
             let (expected, found) = (span.bytes() / size_of::<f32>(), values.len());
             let (place, expected, found) = (name.to_owned(), format!("{expected} values"), found.to_string());
             return Err(Error::Mismatch { place, expected, found });

@@ -5,7 +5,7 @@ use super::convolution::convolve;
 use crate::device::{Address, Argument, Convolution, Pass, Source};
 use crate::error::Result;
 use retinanet_ops::kernels::cpu::training::Workspace;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 
 /// One piece of it.
 #[derive(Debug)]
@@ -37,7 +37,15 @@ impl Work {
                     libraries.launch(source, kernel, *grid, *threads, arguments)
                 }
                 Self::Convolve(convolution, pass) => {
-                    convolve(convolution, pass, &mut workspace.lock().unwrap_or_else(PoisonError::into_inner));
+                    // Waiting for it could wait for this very thread: while it is waiting for the tasks of a convolution, it
+                    // may have been given a task that asks for another.
+                    match workspace.try_lock() {
+                        Ok(mut workspace) => convolve(convolution, pass, &mut workspace),
+                        Err(TryLockError::Poisoned(workspace)) => {
+                            convolve(convolution, pass, &mut workspace.into_inner());
+                        }
+                        Err(TryLockError::WouldBlock) => convolve(convolution, pass, &mut Workspace::default()),
+                    }
                     Ok(())
                 }
             }

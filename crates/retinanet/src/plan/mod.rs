@@ -231,7 +231,13 @@ impl DetectionPlan {
 
     /// Runs `body` on a thread of the pool, so that the kernels that it calls find their pool around them: from outside, a
     /// thread would sleep and be woken again for each of them.
+    ///
+    /// Whoever waits for a device does not belong on such a thread.
     fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        #[cfg(feature = "cuda")]
+        if let Engine::Device(_) = self.engine {
+            return body();
+        }
         match &self.pool {
             Some(pool) => pool.install(body),
             None => rayon::scope(|_| body()),
