@@ -11,12 +11,13 @@ mod random;
 mod report;
 mod subject;
 mod train;
+mod train_on_device;
 
 use crate::Status;
 use crate::args::{BenchArgs, BenchMode, Dtype, IsaArg};
 use clock::Run;
 use report::{Configuration, Report};
-use retinanet::DetectionPlan;
+use retinanet::{ComputeDevice, DetectionPlan};
 use retinanet_anchors::ImageSize;
 use subject::Subject;
 
@@ -38,16 +39,14 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
         args.engine.place.check_is_cpu("--mode data")?;
         return data::run(args);
     }
-    if args.mode == BenchMode::Train {
-        args.engine.place.check_is_cpu("--mode train")?;
-    }
     let device = args.engine.place.open()?;
     let subject = Subject::new(args)?;
     let configuration = Configuration::new(args, &subject, &device);
     let measured = match args.mode {
         BenchMode::Core => core::measure(subject, args, device)?,
         BenchMode::Detect => detect::measure(subject, args, device)?,
-        BenchMode::Train => train::measure(&subject, args)?,
+        BenchMode::Train if device == ComputeDevice::Cpu => train::measure(&subject, args)?,
+        BenchMode::Train => train_on_device::measure(&subject, args, device)?,
         BenchMode::Data => unreachable!("it has no network and returned before"),
     };
     crate::data::report("failed", &measured.failures);

@@ -58,7 +58,7 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
 }
 
 /// The model with nothing frozen.
-fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
+pub(super) fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
     let (mut config, model) = (subject.detector.config.clone(), &subject.detector.model);
     config.unfreeze();
     let tensors = model.parameters.iter().map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor()));
@@ -67,7 +67,7 @@ fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
 }
 
 /// Boxes between a sixteenth and a half of the sides.
-fn objects(image_idx: usize, size: ImageSize, num_classes: usize) -> GroundTruth {
+pub(super) fn objects(image_idx: usize, size: ImageSize, num_classes: usize) -> GroundTruth {
     let (width, height) = (size.width as f32, size.height as f32);
     let object = |object_idx: usize| {
         let number = |i: u64| uniform(image_idx as u64 + 2, 5 * object_idx as u64 + i);
