@@ -37,7 +37,7 @@ pub(super) struct Learner {
 
 /// The detector's network with the memory of its steps.
 enum Engine {
-    Cpu(TrainingStep),
+    Cpu(Box<TrainingStep>),
     #[cfg(feature = "cuda")]
     Device(Box<DeviceLearner>),
 }
@@ -62,7 +62,8 @@ impl Learner {
         let average = config.train.ema.map(|ema| AveragedWeights::new(ema, &model.parameters)).transpose()?;
         let engine = match device {
             ComputeDevice::Cpu => {
-                Engine::Cpu(TrainingStep::new(&model.network, &model.network.training_options(&config.train))?)
+                let options = model.network.training_options(&config.train);
+                Engine::Cpu(Box::new(TrainingStep::new(&model.network, &options)?))
             }
             #[cfg(feature = "cuda")]
             ComputeDevice::Cuda(device) => {
@@ -184,12 +185,12 @@ impl Learner {
         learning_rate: f64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average, is_collected } = self;
+        self.is_collected = matches!(self.engine, Engine::Cpu(_));
+        let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average, .. } = self;
         let network = match engine {
-            Engine::Cpu(network) => network,
+            Engine::Cpu(network) => &mut **network,
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
-                *is_collected = false;
                 let (parts, now) = ((optimizer, loss, average.as_mut()), (step, learning_rate));
                 device.launch((config, model), parts, batch, now, on_event)?;
                 return device.finish((config, model), batch, now);
