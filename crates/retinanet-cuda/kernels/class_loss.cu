@@ -31,17 +31,24 @@ INLINE float root(float x) {
 #endif
 }
 
+/// 2^x for x <= 0, to about one unit in the last place; 0 where it would be subnormal.
+INLINE float power_of_two(float x) {
+#ifdef __CUDACC__
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+#else
+    return x < -126.0f ? 0.0f : exp2f(x);
+#endif
+}
+
 /// e^x for x <= 0, above -1e36, to about two units in the last place; NaN for NaN.
 INLINE float exp_of_negative(float x) {
-#ifdef __CUDACC__
-    // 2^(x log2 e), with what the product loses given back: 2^lost is 1 + lost ln 2.
-    const float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
-    float exponent = __fmul_rn(x, LOG2_E), lost = __fmaf_rn(x, LOG2_E, -exponent), power;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));
-    return __fmaf_rn(__fmul_rn(power, LN_2), lost, power);
-#else
-    return expf(x);
-#endif
+    // 2^(x log2 e), with what the product and the constant lose given back: 2^lost is 1 + lost ln 2.
+    const float LOG2_E = 1.4426950408889634f, REST = 1.9259629911266175e-8f, LN_2 = 0.6931471805599453f;
+    float exponent = x * LOG2_E, power = power_of_two(exponent);
+    float lost = multiply_add(x, REST, fmaf(x, LOG2_E, -exponent));
+    return multiply_add(power * LN_2, lost, power);
 }
 
 /// ln(1 + x) for x in 0..1, to 2.1e-7 of itself however small it is: x times the polynomial of degree 8 whose relative error is
