@@ -63,11 +63,10 @@ fn convolution(c: &mut Criterion, gpu: &Arc<Gpu>) -> Result<(), Error> {
         ];
         for (what, pass) in passes {
             group.bench_function(format!("{name}/{what}"), |b| {
-                // SAFETY: all is as long as the shape says.
                 b.iter(|| {
-                    unsafe { gpu.convolve(&convolution, &pass) }
-                        .and_then(|()| gpu.synchronize())
-                        .expect("the GPU works")
+                    // SAFETY: all is as long as the shape says.
+                    let asked = unsafe { gpu.convolve(&convolution, &pass) };
+                    asked.and_then(|()| gpu.synchronize()).expect("the GPU works")
                 });
             });
         }
