@@ -60,17 +60,14 @@ fn formatting(workspace: &Workspace) -> Result<()> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
+    let check = |what: &[&str]| {
+        let words = [&["clippy", "--release", "--all-targets", "--quiet"], what, &["--", "-D", "warnings"]].concat();
+        run_shown(workspace.cargo(&words))
+    };
     // Benches are among the targets, so they compile too.
-    run_shown(workspace.cargo(&[
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--quiet",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    check(&["--workspace"])?;
+    // What is there only with a GPU's engines.
+    check(&["-p", "retinanet", "-p", "retinanet-cli", "--features", "retinanet-cli/cuda"])
 }
 
 fn documentation(workspace: &Workspace) -> Result<()> {

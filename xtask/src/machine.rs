@@ -85,7 +85,7 @@ fn gibibytes(bytes: u64) -> String {
 }
 
 /// Lower case letters and digits, with one hyphen for each run of anything else; marks of trade left out.
-fn slug(name: &str) -> String {
+pub(crate) fn slug(name: &str) -> String {
     let name = name.to_lowercase().replace("(r)", " ").replace("(tm)", " ");
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let slug = words.collect::<Vec<_>>().join("-");

@@ -30,8 +30,9 @@ pub(crate) use models::{ModelsArgs, ModelsCommand, ZooArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use selection::{DataArgs, OptionalDataArgs, SelectionArgs};
 
+use crate::device::DeviceArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use retinanet::{CheckpointInterval, Detector, InferenceOptions, Precision};
+use retinanet::{CheckpointInterval, ComputeDevice, Detector, InferenceOptions, Precision};
 use std::path::PathBuf;
 
 /// RetinaNet: train a detector on your images, run it, score it.
@@ -104,21 +105,14 @@ impl Command {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DeviceArg {
-    /// The processor
-    Cpu,
-}
-
 /// What every command that runs a network takes.
 #[derive(Debug, Args)]
 pub(crate) struct Engine {
     /// Threads to compute with; all cores if not given
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) place: DeviceArgs,
 }
 
 /// What convolutions multiply.
@@ -126,7 +120,7 @@ pub(crate) struct Engine {
 pub(crate) enum Dtype {
     /// Single precision
     F32,
-    /// bfloat16, on processors with AVX512-BF16
+    /// bfloat16, on processors with AVX512-BF16 and GPUs of compute capability 8.0
     Bf16,
     /// 8 bits, of quantised models
     Int8,
@@ -169,7 +163,7 @@ fn parse_interval(text: &str) -> Result<CheckpointInterval, String> {
 /// What every command that detects takes.
 #[derive(Debug, Args)]
 pub(crate) struct Inference {
-    /// What to multiply; int8 if the model is quantised, else f32, if not given
+    /// What to multiply; int8 if the model is quantised and runs on the processor, else f32, if not given
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
 }
@@ -186,15 +180,20 @@ impl Dtype {
 }
 
 impl Inference {
-    /// The options of a plan of this detector.
-    pub(crate) fn options(&self, detector: &Detector) -> InferenceOptions {
-        let precision = match self.dtype {
+    /// What a plan of this detector multiplies.
+    pub(crate) fn precision(&self, detector: &Detector, device: &ComputeDevice) -> Precision {
+        match self.dtype {
             Some(dtype) => dtype.precision(),
-            None if detector.quantization.is_some() => Precision::Int8,
+            None if detector.quantization.is_some() && *device == ComputeDevice::Cpu => Precision::Int8,
             None => Precision::F32,
-        };
+        }
+    }
+
+    /// The options of a plan of this detector.
+    pub(crate) fn options(&self, detector: &Detector, device: ComputeDevice) -> InferenceOptions {
+        let precision = self.precision(detector, &device);
         // The threads are those of the process, set at its start.
-        InferenceOptions { precision, ..InferenceOptions::default() }
+        InferenceOptions { device, precision, ..InferenceOptions::default() }
     }
 }
 

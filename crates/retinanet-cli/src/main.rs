@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod data;
+mod device;
 mod inputs;
 mod interrupt;
 mod nothing_right;

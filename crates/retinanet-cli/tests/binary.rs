@@ -6,6 +6,7 @@ mod window;
 
 use flawed::{SMALL, write_data};
 use run::{check, path};
+use std::process::Command;
 
 #[test]
 fn what_cannot_run_says_what_to_do() {
@@ -15,10 +16,63 @@ fn what_cannot_run_says_what_to_do() {
     check(&["train", "--data", "nowhere", "--output", "unused"], 2, "nowhere");
     check(&["train", "--data", ".", "--preset", "papr_r50", "--output", "unused"], 2, "paper_r50");
     check(&["train", "--data", ".", "--set", "train.epoch=3", "--output", "unused"], 2, "epoch");
-    check(&["detect", "--device", "tpu", "--model", "m", "a.jpg"], 2, "cpu");
+    check(&["detect", "--device", "tpu", "--model", "m", "a.jpg"], 2, "cpu, cuda, or cuda:N");
+    check(&["detect", "--device", "cuda:x", "--model", "m", "a.jpg"], 2, "cuda:1");
+    check(&["detect", "--tf32", "--model", "m", "a.jpg"], 2, "--device");
+    check(&["losses", "--device", "cuda", "--model", "m", "--data", "d"], 2, "expected cpu for losses, found cuda:0");
+    check(
+        &["bench", "--mode", "data", "--data", "d", "--device", "cuda:1"],
+        2,
+        "expected cpu for --mode data, found cuda:1",
+    );
     check(&["score", "--ground-truth", "gt.json", "--detections", "dt.json"], 2, "gt.json");
     check(&["eval", "--model", "m", "--data", "d", "--threads", "0"], 2, "--threads");
     check(&["info", "missing.safetensors"], 2, "missing.safetensors");
+}
+
+/// Without a GPU, each command that could use one says what is missing and does nothing else.
+#[test]
+fn without_a_gpu_what_is_missing_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = path(folder.path()).to_owned() + "/run";
+    let commands: [&[&str]; 5] = [
+        &["detect", "--model", "m", "a.jpg"],
+        &["eval", "--model", "m", "--data", "d"],
+        &["train", "--data", "d", "--output", &output],
+        &["bench", "--preset", "small_r18"],
+        &["demo", "--output", &output],
+    ];
+    for command in commands {
+        let args = [command, &["--device", "cuda"]].concat();
+        let result = Command::new(env!("CARGO_BIN_EXE_retinanet")).args(&args).output().expect("the binary runs");
+        let stderr = String::from_utf8_lossy(&result.stderr);
+        if cfg!(not(feature = "cuda")) {
+            let expected =
+                "error: --device cuda:0: this program was built without CUDA: build it with --features cuda\n";
+            assert_eq!(stderr, expected, "{args:?}");
+        } else if stderr.starts_with("error: --device cuda:0: libcuda.so.1: ") {
+            assert!(stderr.contains("install NVIDIA's driver") || stderr.contains("nvidia-smi"), "{stderr}");
+        } else {
+            // There is a driver: the next that is missing is a library, or the model.
+            println!("skipped: {}: {stderr}", args.join(" "));
+            continue;
+        }
+        assert_eq!(result.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(!folder.path().join("run").exists(), "{args:?}");
+    }
+}
+
+/// Nothing of CUDA is linked: the program starts where there is none.
+#[cfg(all(target_os = "linux", feature = "cuda"))]
+#[test]
+fn nothing_of_cuda_is_linked() {
+    let output = Command::new("ldd").arg(env!("CARGO_BIN_EXE_retinanet")).output();
+    let Ok(output) = output else { return println!("skipped: no ldd") };
+    let libraries = String::from_utf8_lossy(&output.stdout);
+    for library in ["libcuda", "libcudart", "libnvrtc", "libcudnn", "libcublas"] {
+        assert!(!libraries.contains(library), "{libraries}");
+    }
+    check(&["info"], 0, "");
 }
 
 #[test]

@@ -72,13 +72,19 @@ impl AveragedWeights {
     /// # Errors
     /// A parameter is missing, of another shape, or not f32 on the CPU.
     pub fn update(&mut self, parameters: &Parameters) -> Result<()> {
-        let share = 1.0 - self.config.decay_after(self.updates);
+        let share = self.begin_update();
         for (name, average) in self.parameters.iter() {
             let current = parameters.detached(name)?;
-            average.as_tensor().inplace_op2(&current, &MoveTowards { share: share as f32 })?;
+            average.as_tensor().inplace_op2(&current, &MoveTowards { share })?;
         }
-        self.updates += 1;
         Ok(())
+    }
+
+    /// How far the average moves toward the parameters in the update that begins, which is counted.
+    pub(crate) fn begin_update(&mut self) -> f32 {
+        let share = 1.0 - self.config.decay_after(self.updates);
+        self.updates += 1;
+        share as f32
     }
 
     /// The average. A clone of it shares the memory, and moves with the next update.

@@ -97,6 +97,10 @@ pub enum Error {
     /// The network cannot be planned, or run on these images.
     #[error(transparent)]
     Plan(#[from] retinanet_ops::network::plan::PlanError),
+    /// A device cannot do what is asked for.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Device(#[from] retinanet_cuda::Error),
     /// The model has no form in ONNX.
     #[error(transparent)]
     Onnx(#[from] retinanet_onnx::OnnxError),

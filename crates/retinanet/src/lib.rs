@@ -20,6 +20,7 @@
 //! `[N, H, W, C]`; weights have torch's order and names.
 
 mod classes;
+mod compute_device;
 mod config;
 mod detector;
 mod early_stopping;
@@ -44,6 +45,7 @@ mod training_step;
 pub mod weights;
 
 pub use classes::validation_class_notes;
+pub use compute_device::ComputeDevice;
 pub use config::{Config, ConfigError, TrainConfig};
 pub use detector::Detector;
 pub use early_stopping::{EarlyStopping, Progress};
@@ -71,6 +73,8 @@ pub use retinanet_ops::network::training::{Gradients, TrainingOptions};
 pub use retinanet_ops::network::{QuantizationTable, QuantizedLayer};
 pub use start::{InitialWeights, Start, start};
 pub use targets::{GroundTruth, Targets};
+#[cfg(feature = "cuda")]
+pub use train::DeviceTrainingStep;
 pub use train::{
     Checkpoint, CheckpointError, CheckpointInterval, Divergence, EpochSummary, Event, NotFinite, Outcome, Step,
     Training, TrainingState,

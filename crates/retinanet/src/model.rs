@@ -15,7 +15,7 @@ use retinanet_ops::network::{ConvLayer, Engine, InferenceEngine, ParameterSpec, 
 use std::collections::BTreeMap;
 
 /// Red, green and blue.
-const IMAGE_CHANNELS: usize = 3;
+pub(crate) const IMAGE_CHANNELS: usize = 3;
 
 /// A RetinaNet.
 #[derive(Clone, Debug)]
@@ -54,6 +54,12 @@ pub struct Predictions {
     pub box_deltas: Pyramid<Tensor>,
     /// The size of each level's feature map.
     pub grids: Pyramid<ImageSize>,
+}
+
+/// The values of a parameter, in the order of its tensor.
+#[cfg(feature = "cuda")]
+pub(crate) fn values(parameters: &Parameters, name: &str) -> candle_core::Result<Vec<f32>> {
+    parameters.detached(name)?.flatten_all()?.to_vec1()
 }
 
 impl Network {

@@ -5,7 +5,9 @@ use crate::loss::Losses;
 use crate::model::{Model, Network, Predictions};
 use candle_core::{Device, Storage, Var};
 use retinanet_anchors::{ImageSize, Pyramid};
+use retinanet_ops::kernels::ImageShape;
 use retinanet_ops::network::training::{Gradients, TrainingOptions, TrainingSession};
+use std::borrow::Cow;
 
 /// A network with the memory of its training steps.
 ///
@@ -42,28 +44,10 @@ impl TrainingStep {
     pub fn forward(&mut self, model: &Model, pixels: &[f32], images: usize, padded: ImageSize) -> Result<Predictions> {
         let ImageSize { width, height } = padded;
         self.session.forward(&model.parameters, pixels, (images, height, width))?;
-        let network = &model.network;
-        let levels = network.levels();
-        let pyramid = |first: usize, columns: usize| -> Result<_> {
-            let level = |level_idx: usize| {
-                let (shape, values) = self.session.output(first + level_idx);
-                // Channels-last makes the anchors of a level consecutive rows.
-                let rows = shape.height * shape.width * shape.channels / columns;
-                Ok(Var::from_slice(values, (shape.batch, rows, columns), &Device::Cpu)?.into_inner())
-            };
-            let values = (0..levels.len()).map(level).collect::<candle_core::Result<Vec<_>>>()?;
-            let Some(&finest) = levels.first() else { unreachable!("a pyramid has levels") };
-            Ok(Pyramid::new(finest, values).expect("the network's levels are a pyramid"))
-        };
-        let class_logits = pyramid(0, network.num_classes())?;
-        let box_deltas = pyramid(levels.len(), 4)?;
-        let grid = |level_idx: usize| {
-            let (shape, _) = self.session.output(level_idx);
-            ImageSize::new(shape.width, shape.height)
-        };
-        let grids = class_logits.values().iter().enumerate().map(|(level_idx, _)| grid(level_idx)).collect();
-        let grids = Pyramid::new(levels[0], grids).expect("as many levels as logits");
-        Ok(Predictions { class_logits, box_deltas, grids })
+        predictions(&model.network, |idx| {
+            let (shape, values) = self.session.output(idx);
+            Ok((shape, values.into()))
+        })
     }
 
     /// Adds the gradients of all trained parameters by the losses of the last [`Self::forward`]'s predictions.
@@ -71,23 +55,10 @@ impl TrainingStep {
     /// # Errors
     /// The losses do not come from these predictions, or a tensor operation fails.
     pub fn backward(&mut self, model: &Model, predictions: Predictions, losses: Losses) -> Result<()> {
-        let gradients = losses.total.backward()?;
-        drop(losses);
-        let outputs = predictions.class_logits.values().iter().chain(predictions.box_deltas.values());
-        for (idx, output) in outputs.enumerate() {
-            let Some(gradient) = gradients.get(output) else {
-                self.session.set_output_gradient(idx, &vec![0.0; output.elem_count()]);
-                continue;
-            };
-            let gradient = gradient.contiguous()?;
-            let (storage, layout) = gradient.storage_and_layout();
-            let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-                return Err(candle_core::Error::msg("training step: expected gradients on the CPU").into());
-            };
-            self.session.set_output_gradient(idx, &storage.as_slice::<f32>()?[start..end]);
-        }
-        // Their memory is free while the session works.
-        drop((gradients, predictions));
+        gradients_of(predictions, losses, &mut |idx, gradient| {
+            self.session.set_output_gradient(idx, gradient);
+            Ok(())
+        })?;
         self.session.backward(&model.parameters)?;
         Ok(())
     }
@@ -114,4 +85,55 @@ impl TrainingStep {
     pub fn update_running_statistics(&self, model: &Model) -> Result<()> {
         Ok(self.session.update_running_statistics(&model.parameters)?)
     }
+}
+
+/// Logits and deltas as variables of their own; `output` gives the shape and numbers of each of a network's outputs.
+pub(crate) fn predictions<'a>(
+    network: &Network,
+    output: impl Fn(usize) -> Result<(ImageShape, Cow<'a, [f32]>)>,
+) -> Result<Predictions> {
+    let levels = network.levels();
+    let mut grids = Vec::with_capacity(levels.len());
+    let mut pyramid = |first: usize, columns: usize| -> Result<_> {
+        let mut level = |level_idx: usize| -> Result<_> {
+            let (shape, values) = output(first + level_idx)?;
+            if first == 0 {
+                grids.push(ImageSize::new(shape.width, shape.height));
+            }
+            // Channels-last makes the anchors of a level consecutive rows.
+            let rows = shape.height * shape.width * shape.channels / columns;
+            Ok(Var::from_slice(&values, (shape.batch, rows, columns), &Device::Cpu)?.into_inner())
+        };
+        let values = (0..levels.len()).map(&mut level).collect::<Result<Vec<_>>>()?;
+        Ok(Pyramid::new(levels[0], values).expect("the network's levels are a pyramid"))
+    };
+    let class_logits = pyramid(0, network.num_classes())?;
+    let box_deltas = pyramid(levels.len(), 4)?;
+    let grids = Pyramid::new(levels[0], grids).expect("as many levels as logits");
+    Ok(Predictions { class_logits, box_deltas, grids })
+}
+
+/// Gives each output its gradient by the losses, zeros where it has none.
+pub(crate) fn gradients_of(
+    predictions: Predictions,
+    losses: Losses,
+    set: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let gradients = losses.total.backward()?;
+    drop(losses);
+    let outputs = predictions.class_logits.values().iter().chain(predictions.box_deltas.values());
+    for (idx, output) in outputs.enumerate() {
+        let Some(gradient) = gradients.get(output) else {
+            set(idx, &vec![0.0; output.elem_count()])?;
+            continue;
+        };
+        let gradient = gradient.contiguous()?;
+        let (storage, layout) = gradient.storage_and_layout();
+        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+            return Err(candle_core::Error::msg("training step: expected gradients on the CPU").into());
+        };
+        set(idx, &storage.as_slice::<f32>()?[start..end])?;
+    }
+    // What is taken by value here is free when the network goes back.
+    Ok(())
 }

@@ -46,7 +46,7 @@ fn detector(assignments: &[&str]) -> Detector {
         let batch = detector.config.preprocessing.batch(&[picture.view()]).expect("a batch");
         runner.resize(&[batch.padded]).expect("a layout");
         runner.input_mut(0).copy_from_slice(&batch.pixels);
-        runner.run();
+        runner.run().expect("outputs");
         let mut logits: Vec<f32> = (0..5).flat_map(|level| runner.class_logits(level, 0).values.to_vec()).collect();
         logits.sort_unstable_by(f32::total_cmp);
         logits[logits.len() - 40]
@@ -76,14 +76,14 @@ fn the_sparse_head_the_batch_and_the_threads_change_nothing() -> Result<()> {
         let (detector, images) = (detector(assignments), images());
         let images: Vec<&Image> = images.iter().collect();
         for options in options() {
-            let dense = detector.plan(&InferenceOptions { sparse_head: false, ..options })?;
+            let dense = detector.plan(&InferenceOptions { sparse_head: false, ..options.clone() })?;
             let expected: Vec<Vec<Detection>> =
                 images.iter().map(|image| dense.detect(image)).collect::<Result<_>>()?;
             assert_eq!(dense.last_run().box_head_share, 1.0);
             assert!(expected.iter().all(|found| !found.is_empty()), "nothing is found, so nothing is compared");
 
             for threads in [None, Some(1), Some(2), Some(3)] {
-                let plan = detector.plan(&InferenceOptions { threads, ..options })?;
+                let plan = detector.plan(&InferenceOptions { threads, ..options.clone() })?;
                 assert_eq!(plan.detect_batch(&images)?, expected, "{threads:?}");
                 let share = plan.last_run().box_head_share;
                 assert!(share > 0.0 && share < 1.0, "share of the box subnet {share}");

@@ -3,8 +3,8 @@
 mod squares;
 
 use retinanet::{
-    Checkpoint, CheckpointInterval, Config, Detector, Event, InferenceOptions, InitialWeights, Outcome, Training,
-    evaluate, start,
+    Checkpoint, CheckpointInterval, ComputeDevice, Config, Detector, Event, InferenceOptions, InitialWeights, Outcome,
+    Training, evaluate, start,
 };
 use retinanet_data::Dataset;
 use squares::{Squares, tiny};
@@ -28,6 +28,7 @@ fn training(config: &Config, folder: &Path) -> Training {
         output: folder.to_owned(),
         workers: 1,
         checkpoint_every: CheckpointInterval::Epoch,
+        device: ComputeDevice::Cpu,
     }
 }
 

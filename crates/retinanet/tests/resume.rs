@@ -4,7 +4,9 @@
 mod squares;
 
 use retinanet::run::{Existing, Metrics, Run, RunDescription, RunFolder, RunRecorder, read_events};
-use retinanet::{Checkpoint, CheckpointInterval, Config, Error, Event, InitialWeights, Outcome, Training, start};
+use retinanet::{
+    Checkpoint, CheckpointInterval, ComputeDevice, Config, Error, Event, InitialWeights, Outcome, Training, start,
+};
 use retinanet_annotations::AnnotationSet;
 use retinanet_data::{Dataset, Sample, SampleError};
 use squares::{Squares, tiny};
@@ -63,6 +65,7 @@ fn training(config: Config, output: &Path) -> Training {
         output: output.to_owned(),
         workers: 2,
         checkpoint_every: CheckpointInterval::Epoch,
+        device: ComputeDevice::Cpu,
     }
 }
 

@@ -6,7 +6,7 @@ use retinanet::run::{
     Comparison, DataSource, Existing, Metrics, Run, RunDescription, RunFolder, RunRecorder, RunStatus, SplitRole,
     read_events,
 };
-use retinanet::{CheckpointInterval, Config, Detector, Event, InitialWeights, Outcome, Training, start};
+use retinanet::{CheckpointInterval, ComputeDevice, Config, Detector, Event, InitialWeights, Outcome, Training, start};
 use retinanet_data::{Dataset, DecodeLimits, decode_file};
 use squares::{Squares, tiny};
 use std::fs;
@@ -34,6 +34,7 @@ fn training(config: Config, output: &Path) -> Training {
         output: output.to_owned(),
         workers: 1,
         checkpoint_every: CheckpointInterval::Epoch,
+        device: ComputeDevice::Cpu,
     }
 }
 

@@ -3,8 +3,8 @@
 mod squares;
 
 use retinanet::{
-    Checkpoint, CheckpointInterval, Config, Detector, Error, Event, InferenceOptions, InitialWeights, Training,
-    evaluate, start,
+    Checkpoint, CheckpointInterval, ComputeDevice, Config, Detector, Error, Event, InferenceOptions, InitialWeights,
+    Training, evaluate, start,
 };
 use retinanet_annotations::{AnnotationSet, Class};
 use retinanet_data::{Dataset, Sample, SampleError};
@@ -20,6 +20,7 @@ fn training(config: Config, train: Squares, output: &std::path::Path) -> Trainin
         output: output.to_owned(),
         workers: 1,
         checkpoint_every: CheckpointInterval::Epoch,
+        device: ComputeDevice::Cpu,
     }
 }
 
@@ -151,6 +152,7 @@ fn each_epoch_has_an_order_of_its_own_that_the_seed_decides() -> Result<(), Box<
             output: folder.path().to_owned(),
             workers: 1,
             checkpoint_every: CheckpointInterval::Epoch,
+            device: ComputeDevice::Cpu,
         };
         training.run(model, &mut |_| ControlFlow::Continue(()))?;
         Ok(std::mem::take(&mut *watched.order.lock().expect("no thread panics")))

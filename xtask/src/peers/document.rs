@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
+use super::gpu::Gpu;
 use super::sections;
 use crate::machine::Machine;
 use crate::results::write_whole;
@@ -14,12 +15,14 @@ use crate::results::write_whole;
 pub(crate) struct Document {
     date: String,
     machine: Machine,
+    /// What the GPU is, if one is measured.
+    gpu: Option<String>,
     sections: Map<String, Value>,
 }
 
 impl Document {
     /// The day's document, with the sections that it has if they are to be kept.
-    pub(crate) fn open(folder: &Path, machine: &Machine, date: &str, keeps: bool) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, machine: &Machine, gpu: Option<&Gpu>, date: &str, keeps: bool) -> Result<Self> {
         let path = folder.join("peers.json");
         let mut sections = Map::new();
         if keeps && path.exists() {
@@ -28,7 +31,8 @@ impl Document {
                 serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))?;
             sections = document["sections"].as_object().cloned().unwrap_or_default();
         }
-        Ok(Self { date: date.to_string(), machine: machine.clone(), sections })
+        let (date, machine, gpu) = (date.to_string(), machine.clone(), gpu.map(Gpu::description));
+        Ok(Self { date, machine, gpu, sections })
     }
 
     pub(crate) fn insert(&mut self, name: &str, section: Value) {
@@ -56,6 +60,7 @@ impl Document {
         let document = json!({
             "date": self.date,
             "machine": { "processor": processor, "cores": cores, "memory": memory, "system": system, "compiler": compiler },
+            "gpu": self.gpu,
             "sections": self.sections,
         });
         write_whole(&folder.join("peers.json"), &format!("{document:#}\n"))?;
@@ -64,13 +69,17 @@ impl Document {
 
     fn markdown(&self) -> String {
         let Machine { processor, cores, memory, system, compiler, .. } = &self.machine;
+        let (gpu, threads) = match &self.gpu {
+            Some(gpu) => (format!("{gpu}\n\n"), "All"),
+            None => (String::new(), "Two threads each unless said otherwise; all"),
+        };
         let mut text = format!(
-            "# Ours and the peers, {}\n\n{processor}, {cores} cores, {memory} memory, {system}, {compiler}\n\n\
-             Two threads each unless said otherwise; all sides measured in turn in one run; the best of all their runs. \
+            "# Ours and the peers, {}\n\n{gpu}{processor}, {cores} cores, {memory} memory, {system}, {compiler}\n\n\
+             {threads} sides measured in turn in one run; the best of all their runs. \
              `python` is that of the peers' environment, `$CACHE` a folder for exported networks, `$DATA` the data.\n",
             self.date
         );
-        for (name, _) in sections::ALL.iter().filter(|(name, _)| self.sections.contains_key(*name)) {
+        for name in sections::names().filter(|name| self.sections.contains_key(*name)) {
             text.push_str(&format!("\n{}", self.section_text(name)));
         }
         text
@@ -170,7 +179,7 @@ mod tests {
             compiler: "rustc 1.0".to_string(),
             commit: "abc".to_string(),
         };
-        let mut document = Document::open(&folder, &machine, "2026-01-31", true)?;
+        let mut document = Document::open(&folder, &machine, None, "2026-01-31", true)?;
         let mut section = Section::default();
         section.ratio("core", Some(250.0), "OpenVINO", Some(1000.0), Some(0.5));
         let finish = |section: Section| section.finish("abc", Duration::from_secs(3), false, str::to_string);
@@ -181,13 +190,31 @@ mod tests {
         let text = fs::read_to_string(folder.join("peers.md"))?;
         assert!(text.contains("| core | 250 ms | OpenVINO | 1000 ms | 0.250 | <= 0.500 | yes |"), "{text}");
         assert!(text.contains("FAILED torchvision: the process ended"), "{text}");
-        let kept = Document::open(&folder, &machine, "2026-01-31", true)?;
+        let kept = Document::open(&folder, &machine, None, "2026-01-31", true)?;
         assert_eq!(kept.markdown(), text);
         assert!(kept.is_complete("f32", "abc") && !kept.is_complete("f32", "abd"));
         assert!(!kept.is_complete("bf16", "abc") && !kept.is_complete("int8", "abc"));
         assert_eq!(kept.failures(), ["bf16: torchvision: the process ended"]);
-        assert!(Document::open(&folder, &machine, "2026-01-31", false)?.sections.is_empty());
+        assert!(Document::open(&folder, &machine, None, "2026-01-31", false)?.sections.is_empty());
         fs::remove_dir_all(&folder)?;
         Ok(())
+    }
+
+    #[test]
+    fn the_gpu_stands_before_the_machine() {
+        let text = |gpu: Option<&str>| {
+            let machine = Machine {
+                processor: "Some CPU".to_string(),
+                cores: 2,
+                memory: "4.0 GiB".to_string(),
+                system: "linux x86_64".to_string(),
+                compiler: "rustc 1.0".to_string(),
+                commit: "abc".to_string(),
+            };
+            let (date, sections) = ("2026-01-31".to_string(), Map::new());
+            Document { date, machine, gpu: gpu.map(str::to_string), sections }.markdown()
+        };
+        assert!(text(Some("Some GPU, driver 1")).contains("2026-01-31\n\nSome GPU, driver 1\n\nSome CPU, 2 cores"));
+        assert!(text(None).contains("Two threads each") && !text(Some("a")).contains("Two threads each"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod contest;
 mod document;
+mod gpu;
 mod ours;
 mod section;
 mod sections;
@@ -14,9 +15,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::date::today;
-use crate::machine::Machine;
+use crate::machine::{Machine, slug};
 use crate::workspace::{Workspace, run_shown};
 use document::Document;
+use gpu::Gpu;
 pub(crate) use ours::{Ours, text};
 use section::Section;
 pub(crate) use venv::Venv;
@@ -26,6 +28,9 @@ pub(crate) struct Options {
     /// Compare with torchvision, ONNX Runtime and OpenVINO instead of running the criterion suites.
     #[arg(long, conflicts_with = "filter")]
     peers: bool,
+    /// Compare on a GPU, with torchvision alone.
+    #[arg(long, requires = "peers")]
+    cuda: bool,
     /// The Python environment that has the peers [default: ~/.cache/peers/venv].
     #[arg(long, value_name = "DIR", requires = "peers")]
     venv: Option<PathBuf>,
@@ -85,14 +90,18 @@ impl Bench {
 }
 
 pub(crate) fn run(workspace: &Workspace, machine: &Machine, options: &Options, quick: bool) -> Result<()> {
-    let names: Vec<&str> = sections::ALL.iter().map(|(name, _)| *name).collect();
+    let gpu = options.cuda.then(Gpu::find).transpose()?;
+    let sections: &[_] = if options.cuda { &sections::CUDA } else { &sections::CPU };
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
     for name in &options.only {
         ensure!(names.contains(&name.as_str()), "--only: expected one of {}, found {name}", names.join(", "));
     }
     let root = workspace.root().to_path_buf();
     let venv = Venv::find(options.venv.as_deref(), &root)?;
     // The whole workspace, as the tests build it: of one package alone, other features of its libraries would be built anew.
-    run_shown(workspace.cargo(&["build", "--release", "--workspace", "--bin", "retinanet", "--examples"]))?;
+    let mut words = vec!["build", "--release", "--workspace", "--bin", "retinanet", "--examples"];
+    words.extend(options.cuda.then_some("--features=retinanet-cli/cuda"));
+    run_shown(workspace.cargo(&words))?;
     let metadata = workspace.metadata()?;
     let target = metadata["target_directory"].as_str().context("cargo metadata: no `target_directory`")?;
     let ours = Ours::new(&Path::new(target).join("release"));
@@ -100,10 +109,11 @@ pub(crate) fn run(workspace: &Workspace, machine: &Machine, options: &Options, q
     let data = data.canonicalize().unwrap_or(data);
     let bench = Bench { ours, venv, data, root, quick };
 
-    let folder = bench.root.join("benches/results").join(format!("{}-{}", today(), machine.slug()));
+    let slug = gpu.as_ref().map_or_else(|| machine.slug(), |gpu| slug(&gpu.name));
+    let folder = bench.root.join("benches/results").join(format!("{}-{slug}", today()));
     let keeps = options.resume || !options.only.is_empty();
-    let mut document = Document::open(&folder, machine, &today(), keeps)?;
-    for (name, measure) in sections::ALL {
+    let mut document = Document::open(&folder, machine, gpu.as_ref(), &today(), keeps)?;
+    for (name, measure) in sections {
         let is_asked = options.only.is_empty() || options.only.iter().any(|only| only == name);
         if !is_asked || (options.resume && document.is_complete(name, &machine.commit)) {
             continue;

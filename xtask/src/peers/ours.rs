@@ -37,6 +37,11 @@ impl Ours {
         json(self.example("around"))
     }
 
+    /// The focal loss on a GPU and the bandwidth of copies, timed.
+    pub(crate) fn cuda_focal(&self) -> Result<Value> {
+        json(self.example("cuda_focal"))
+    }
+
     /// Decoding, timed.
     pub(crate) fn decode(&self, arguments: &[String]) -> Result<Value> {
         let mut command = self.example("decode");

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
     run_args.overwrite |=
         folder.read_record().is_ok_and(|record| record.command_line.get(1).is_some_and(|name| name == "demo"));
     run_args.check(&folder)?;
+    let device = args.engine.place.open()?;
     let interrupt = Interrupt::listen("interrupted: finishing this step and saving; once more to stop at once")?;
     let mut assignments: Vec<String> = ASSIGNMENTS.iter().map(|&a| a.to_owned()).collect();
     assignments.push(format!("train.seed={}", args.seed));
@@ -70,7 +71,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Status> {
         notes: start.notes,
     };
     let (validation, checkpoint_every) = (Some(Arc::clone(&test)), run_args.checkpoint_every);
-    let training = Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every };
+    let training =
+        Training { config, train, validation, output: args.output.clone(), workers: 1, checkpoint_every, device };
     let beginning = Beginning::New(Box::new(start.model), description);
     let outcome = training::run(&training, beginning, &interrupt, &run_args)?;
     if outcome.interrupted {

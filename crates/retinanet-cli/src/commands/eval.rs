@@ -13,13 +13,14 @@ use serde_json::json;
 use std::time::Instant;
 
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
+    let device = args.engine.place.open()?;
     let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
     let Some(path) = zoo::resolve(&args.model, Wanted::Detector, &args.zoo, &interrupt)? else {
         return Ok(Status::DoneWithFailures);
     };
     interrupt.announce("interrupted: finishing this image");
     let detector = Detector::load(path)?;
-    let options = args.inference.options(&detector);
+    let options = args.inference.options(&detector, device);
     let threshold = f64::from(detector.config.post_processing.score_threshold);
     let plan = detector.into_plan(&options)?;
     let request = args.data.request()?;

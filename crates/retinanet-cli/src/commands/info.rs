@@ -3,7 +3,7 @@
 use crate::args::InfoArgs;
 use crate::interrupt::Interrupt;
 use crate::zoo::{self, Wanted};
-use crate::{Status, table};
+use crate::{Status, device, table};
 use retinanet::{Config, Detector, Origin, QuantizationTable, Toolkit};
 
 pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
@@ -43,6 +43,9 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<Status> {
                 std::env::consts::OS,
                 std::env::consts::ARCH
             )?;
+            for line in device::gpus() {
+                crate::out!("{line}\n")?;
+            }
             let mut rows = vec![["preset", "backbone", "input", "epochs", "batch"].map(str::to_owned).to_vec()];
             for name in Config::preset_names() {
                 let config = Config::preset(name)?;

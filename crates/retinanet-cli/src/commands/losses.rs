@@ -22,6 +22,7 @@ const HARD_FOREGROUND: f64 = 0.2;
 const HARD_BACKGROUND: f64 = 0.001;
 
 pub(crate) fn run(args: &LossesArgs) -> anyhow::Result<Status> {
+    args.engine.place.check_is_cpu("losses")?;
     if let Some(gamma) = args.gammas.iter().find(|gamma| !(0.0..=5.0).contains(*gamma)) {
         anyhow::bail!("--gamma: expected a number within [0, 5], found {gamma}");
     }

@@ -59,6 +59,7 @@ impl Source {
 }
 
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<Status> {
+    args.engine.place.check_is_cpu("quantize")?;
     output::check_file(&args.model, &args.output, "--output")?;
     anyhow::ensure!(args.limit != Some(0), "--limit: expected at least 1, found 0");
     anyhow::ensure!(!args.min_sqnr.is_some_and(f64::is_nan), "--min-sqnr: expected a number of dB, found NaN");

@@ -11,6 +11,7 @@ mod layer;
 mod parameters;
 pub mod plan;
 mod quantization;
+pub mod schedule;
 pub mod training;
 
 pub use engine::{Engine, InferenceEngine, TrainingEngine};

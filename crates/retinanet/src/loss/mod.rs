@@ -88,6 +88,18 @@ impl DetectionLoss {
         Ok(())
     }
 
+    /// The state of [`Normalizer::MovingAverage`].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn average(&self) -> f64 {
+        self.average
+    }
+
+    /// Sets the state of [`Normalizer::MovingAverage`].
+    #[cfg(feature = "cuda")]
+    pub(crate) fn set_average(&mut self, average: f64) {
+        self.average = average;
+    }
+
     /// Losses of a batch. `step` seeds the class losses that draw anchors; hard examples are suppressed by the IoU of `anchors`.
     ///
     /// # Errors

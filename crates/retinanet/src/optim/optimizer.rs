@@ -61,15 +61,16 @@ const STEPS: &str = "optimizer.steps";
 const FIRST: &str = "optimizer.first.";
 const SECOND: &str = "optimizer.second.";
 
+/// What an optimiser keeps of a parameter.
 #[derive(Debug)]
-struct Slot {
-    weight_decay: f64,
+pub(crate) struct Slot {
+    pub(crate) weight_decay: f64,
     /// On the learning rate.
-    rate_factor: f64,
+    pub(crate) rate_factor: f64,
     /// Momentum, or Adam's first moment.
-    first: Vec<f32>,
+    pub(crate) first: Vec<f32>,
     /// Adam's second moment.
-    second: Vec<f32>,
+    pub(crate) second: Vec<f32>,
 }
 
 impl Optimizer {
@@ -120,6 +121,25 @@ impl Optimizer {
             }
         }
         Ok(())
+    }
+
+    /// The numbers of the step that begins, which the optimiser counts.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn begin_step(&mut self) -> (OptimizerConfig, i32) {
+        self.steps += 1;
+        (self.config, self.steps)
+    }
+
+    /// What is kept of each parameter, sorted by name.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// The same, to be changed.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn slots_mut(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
+        self.slots.iter_mut().map(|(name, slot)| (name.as_str(), slot))
     }
 
     /// One step along the gradients. A parameter without a gradient stays as it is.

@@ -1,23 +1,32 @@
 //! A detector ready to run: the network planned, memory kept from image to image.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod device;
 mod options;
 pub(crate) mod report;
 mod runner;
+mod session;
 
 pub use options::InferenceOptions;
 pub use report::RunReport;
 pub use runner::Runner;
 
+use crate::compute_device::ComputeDevice;
 use crate::config::Config;
 use crate::detector::Detector;
 use crate::error::Result;
 use crate::model::{Network, Predictions};
 use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+use device::{DeviceNetwork, DeviceSession};
 use retinanet_anchors::{Detection, ImageSize};
 use retinanet_annotations::Class;
 use retinanet_data::{Batch, Image, ImageView};
 use retinanet_ops::network::plan::{Plan, PlanOptions, PlannedLayer};
 use runner::Memory;
+use session::Session;
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A detector ready to run, shared by any number of threads: each run takes memory of its own and leaves it for the next.
@@ -43,10 +52,29 @@ pub struct DetectionPlan {
     config: Config,
     classes: Vec<Class>,
     network: Network,
-    plan: Plan,
+    engine: Engine,
     sparse_head: bool,
     pool: Option<rayon::ThreadPool>,
     shared: Mutex<Shared>,
+}
+
+/// What runs the network.
+#[derive(Debug)]
+enum Engine {
+    Cpu(Plan),
+    #[cfg(feature = "cuda")]
+    Device(Arc<DeviceNetwork>),
+}
+
+impl Engine {
+    /// Memory for one run at a time.
+    fn session(&self) -> Session {
+        match self {
+            Self::Cpu(plan) => Session::Cpu(plan.session()),
+            #[cfg(feature = "cuda")]
+            Self::Device(network) => Session::Device(DeviceSession::new(Arc::clone(network))),
+        }
+    }
 }
 
 /// What runs leave behind.
@@ -73,18 +101,32 @@ impl Detector {
     pub fn into_plan(self, options: &InferenceOptions) -> Result<DetectionPlan> {
         let Self { config, classes, model, quantization, .. } = self;
         options.check(quantization.is_some())?;
-        let (recorder, output) = model.network.record()?;
-        let (first, rest) = (output.class_logits.values(), output.box_deltas.values());
-        let (isa, precision) = (options.resolved_isa(), options.precision);
-        let plan_options = PlanOptions { isa, precision, quantization: quantization.as_ref() };
-        let plan = Plan::consume(&recorder, first, rest, model.parameters, &plan_options)?;
+        let precision = options.precision;
+        let engine = match &options.device {
+            ComputeDevice::Cpu => {
+                let (recorder, output) = model.network.record()?;
+                let (first, rest) = (output.class_logits.values(), output.box_deltas.values());
+                let isa = options.resolved_isa();
+                let plan_options = PlanOptions { isa, precision, quantization: quantization.as_ref() };
+                Engine::Cpu(Plan::consume(&recorder, first, rest, model.parameters, &plan_options)?)
+            }
+            #[cfg(feature = "cuda")]
+            ComputeDevice::Cuda(device) => Engine::Device(Arc::new(DeviceNetwork::new(
+                device,
+                &model.network,
+                &config,
+                &model.parameters,
+                precision,
+            )?)),
+        };
         let pool = options.threads.map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
         Ok(DetectionPlan {
             config,
             classes,
             network: model.network,
-            plan,
-            sparse_head: options.sparse_head,
+            // A device computes everything in one go.
+            sparse_head: options.sparse_head && options.device == ComputeDevice::Cpu,
+            engine,
             pool: pool.transpose()?,
             shared: Mutex::default(),
         })
@@ -104,7 +146,12 @@ impl DetectionPlan {
 
     /// Every convolution in the order of execution, and what it multiplies.
     pub fn layers(&self) -> impl Iterator<Item = PlannedLayer<'_>> {
-        self.plan.layers()
+        let layers: Box<dyn Iterator<Item = PlannedLayer<'_>>> = match &self.engine {
+            Engine::Cpu(plan) => Box::new(plan.layers()),
+            #[cfg(feature = "cuda")]
+            Engine::Device(network) => Box::new(network.layers()),
+        };
+        layers
     }
 
     /// Detections of one picture, best first, in its own pixels.
@@ -156,14 +203,14 @@ impl DetectionPlan {
             }
             input.copy_from_slice(&pixels);
         }
-        runner.run();
+        runner.run()?;
         runner.predictions()
     }
 
     /// Memory to run the network in on prepared pixels.
     pub fn runner(&self) -> Runner<'_> {
         let memory = self.shared().idle.pop();
-        Runner::new(self, memory.unwrap_or_else(|| Memory::new(self.plan.session())))
+        Runner::new(self, memory.unwrap_or_else(|| Memory::new(self.engine.session())))
     }
 
     /// What the run took that ended last.
@@ -184,7 +231,13 @@ impl DetectionPlan {
 
     /// Runs `body` on a thread of the pool, so that the kernels that it calls find their pool around them: from outside, a
     /// thread would sleep and be woken again for each of them.
+    ///
+    /// Whoever waits for a device does not belong on such a thread.
     fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        #[cfg(feature = "cuda")]
+        if let Engine::Device(_) = self.engine {
+            return body();
+        }
         match &self.pool {
             Some(pool) => pool.install(body),
             None => rayon::scope(|_| body()),

@@ -1,12 +1,15 @@
 //! How a detector is run.
 
+use crate::compute_device::ComputeDevice;
 use crate::error::{Error, Result};
 use retinanet_ops::kernels::cpu::Isa;
 use retinanet_ops::kernels::cpu::inference::Precision;
 
 /// How a detector is run. No choice changes what is computed beyond the rounding of the precision and instruction set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InferenceOptions {
+    /// Where the network runs. Instruction set, threads and the sparse head are the processor's.
+    pub device: ComputeDevice,
     /// What the convolutions multiply; sums, logits and boxes are f32 in any.
     pub precision: Precision,
     /// The instruction set; the widest of this processor if none.
@@ -18,9 +21,9 @@ pub struct InferenceOptions {
 }
 
 impl Default for InferenceOptions {
-    /// f32, everything that the processor has, the sparse head.
+    /// The processor with everything that it has, f32, the sparse head.
     fn default() -> Self {
-        Self { precision: Precision::F32, isa: None, threads: None, sparse_head: true }
+        Self { device: ComputeDevice::Cpu, precision: Precision::F32, isa: None, threads: None, sparse_head: true }
     }
 }
 
@@ -37,6 +40,8 @@ impl InferenceOptions {
         };
         let isa = self.resolved_isa();
         match self.precision {
+            // A device says by itself what it cannot do.
+            _ if self.device != ComputeDevice::Cpu => Ok(()),
             Precision::Bf16 if !isa.has_bf16_products() => {
                 let expected = "a processor with AVX512-BF16 (f32 runs on any)";
                 unusable("bf16", expected, format!("{isa:?} without it"))

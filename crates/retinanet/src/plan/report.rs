@@ -3,7 +3,8 @@
 use retinanet_ops::network::plan::Session;
 use std::time::Duration;
 
-/// What a run took, by the part of the work.
+/// What a run took, by the part of the work. A device runs the network, and
+/// finds what its outputs say, as one piece of work: all its time is the backbone's.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RunReport {
     /// Pictures to normalised, resized, padded pixels.

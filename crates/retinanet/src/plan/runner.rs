@@ -2,6 +2,7 @@
 
 use super::DetectionPlan;
 use super::report::RunReport;
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::model::Predictions;
 use crate::postprocess::Candidate;
@@ -9,7 +10,7 @@ use candle_core::{Device, Tensor};
 use retinanet_anchors::{Detection, ImageSize, Pyramid};
 use retinanet_data::{Batch, BatchImage, ImageView, PreparationScratch};
 use retinanet_head::HeadOutput;
-use retinanet_ops::network::plan::{Output, Session};
+use retinanet_ops::network::plan::Output;
 use std::time::Instant;
 
 /// The memory of a run, kept from one to the next.
@@ -36,7 +37,7 @@ impl Memory {
 /// let mut runner = plan.runner();
 /// runner.resize(&[ImageSize::new(320, 256)])?;
 /// runner.input_mut(0).fill(0.5);
-/// runner.run();
+/// runner.run()?;
 /// println!("{:?}", runner.report().backbone);
 /// # Ok::<(), retinanet::Error>(())
 /// ```
@@ -90,17 +91,22 @@ impl<'a> Runner<'a> {
 
     /// Computes all class logits and box deltas.
     ///
+    /// # Errors
+    /// A device fails; the processor does not.
+    ///
     /// # Panics
     /// [`Self::resize`] was not called.
-    pub fn run(&mut self) {
+    pub fn run(&mut self) -> Result<()> {
         let plan = self.plan;
         let memory = self.memory_mut();
         plan.install(|| {
-            memory.session.run_first();
+            memory.session.run_first()?;
             memory.session.run_rest();
-        });
-        memory.report.add_network(&memory.session);
+            Ok::<_, Error>(())
+        })?;
+        memory.session.report(&mut memory.report);
         memory.report.box_head_share = 1.0;
+        Ok(())
     }
 
     /// What the last run took.
@@ -191,7 +197,19 @@ impl<'a> Runner<'a> {
         let num_levels = plan.network.levels().len();
         let num_classes = plan.network.num_classes();
         let Memory { session, sizes, report, .. } = self.memory_mut();
-        session.run_first();
+        #[cfg(feature = "cuda")]
+        if let Session::Device(device) = session {
+            let resized: Vec<ImageSize> = images.iter().map(|image| image.resized).collect();
+            if let Some(mut detections) = device.detect(&plan.network, &resized)? {
+                for (image, found) in images.iter().zip(&mut detections) {
+                    found.iter_mut().for_each(|detection| detection.bbox = image.to_original(&detection.bbox));
+                }
+                session.report(report);
+                report.box_head_share = 1.0;
+                return Ok(detections);
+            }
+        }
+        session.run_first()?;
 
         let start = Instant::now();
         let level = |image_idx: usize, level_idx: usize| {
@@ -201,7 +219,7 @@ impl<'a> Runner<'a> {
         let candidates: Vec<Vec<Vec<Candidate>>> = (0..images.len()).map(image).collect();
         report.post_process = start.elapsed();
 
-        if plan.sparse_head {
+        if let (true, Session::Cpu(session)) = (plan.sparse_head, &mut *session) {
             let start = Instant::now();
             let anchors_per_location = plan.network.anchors_per_location();
             session.clear_wanted();
@@ -217,7 +235,7 @@ impl<'a> Runner<'a> {
             session.run_rest();
             report.box_head_share = 1.0;
         }
-        report.add_network(session);
+        session.report(report);
 
         let start = Instant::now();
         let mut detections = Vec::with_capacity(images.len());

@@ -1,8 +1,12 @@
 //! What a step changes: weights, optimiser, loss.
 
+#[cfg(feature = "cuda")]
+use super::device::DeviceLearner;
 use super::event::Event;
 use super::named_state::NamedState;
 use super::not_finite::NotFinite;
+use super::passes::{self, Passed};
+use crate::compute_device::ComputeDevice;
 use crate::config::Config;
 use crate::detector::Detector;
 use crate::ema::AveragedWeights;
@@ -10,29 +14,32 @@ use crate::error::{Error, Result};
 use crate::loss::DetectionLoss;
 use crate::model::Model;
 use crate::optim::{Optimizer, clip_gradients, gradient_norm, gradient_norms};
-use crate::targets::{GroundTruth, Targets};
 use crate::training_step::TrainingStep;
-use retinanet_anchors::{BBox, ImageSize, Pyramid};
 use retinanet_annotations::Class;
-use retinanet_data::{Batch, BatchImage};
+use retinanet_data::Batch;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Before the names of the weights in a checkpoint.
 const MODEL: &str = "model.";
 
-/// Bits of a seed that the parts of a batch have for themselves.
-const SEED_BITS: u32 = 16;
-
 /// What a step changes.
 pub(super) struct Learner {
     pub(super) detector: Detector,
-    /// The detector's network with the memory of its steps.
-    network: TrainingStep,
+    engine: Engine,
     optimizer: Optimizer,
     loss: DetectionLoss,
     /// The running average of the weights, where one is kept.
     average: Option<AveragedWeights>,
+    /// Whether weights, optimiser and average are those of the last step, which a device has for itself.
+    is_collected: bool,
+}
+
+/// The detector's network with the memory of its steps.
+enum Engine {
+    Cpu(Box<TrainingStep>),
+    #[cfg(feature = "cuda")]
+    Device(Box<DeviceLearner>),
 }
 
 /// What came of a step.
@@ -49,27 +56,72 @@ impl Learner {
     ///
     /// # Errors
     /// There is no memory for the average of the weights, or the dtype is not one to train in.
-    pub(super) fn new(config: &Config, classes: Vec<Class>, model: Model) -> Result<Self> {
+    pub(super) fn new(config: &Config, classes: Vec<Class>, model: Model, device: &ComputeDevice) -> Result<Self> {
         let optimizer = Optimizer::with_rates(config.train.optimizer, &config.train.rates, &model.network.parameters());
         let loss = DetectionLoss::new(config.loss.clone(), config.box_coder);
         let average = config.train.ema.map(|ema| AveragedWeights::new(ema, &model.parameters)).transpose()?;
-        let network = TrainingStep::new(&model.network, &model.network.training_options(&config.train))?;
-        Ok(Self { detector: Detector::new(config.clone(), classes, model), network, optimizer, loss, average })
+        let engine = match device {
+            ComputeDevice::Cpu => {
+                let options = model.network.training_options(&config.train);
+                Engine::Cpu(Box::new(TrainingStep::new(&model.network, &options)?))
+            }
+            #[cfg(feature = "cuda")]
+            ComputeDevice::Cuda(device) => {
+                Engine::Device(Box::new(DeviceLearner::new(device, config, &model, &optimizer)?))
+            }
+        };
+        let detector = Detector::new(config.clone(), classes, model);
+        let mut learner = Self { detector, engine, optimizer, loss, average, is_collected: true };
+        learner.distribute()?;
+        Ok(learner)
+    }
+
+    /// Gives a device what was put in here.
+    fn distribute(&mut self) -> Result<()> {
+        match &mut self.engine {
+            Engine::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Engine::Device(device) => {
+                let parts = (&self.optimizer, &self.loss);
+                device.distribute(&self.detector.model.parameters, parts, self.average.as_ref())
+            }
+        }
+    }
+
+    /// Takes from a device what it has learned.
+    fn collect(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_collected, true) {
+            match &self.engine {
+                Engine::Cpu(_) => {}
+                #[cfg(feature = "cuda")]
+                Engine::Device(device) => {
+                    let parts = (&mut self.optimizer, &mut self.loss);
+                    device.collect(&self.detector.model.parameters, parts, self.average.as_ref())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// As it was when it was [kept](Self::parts).
     ///
     /// # Errors
     /// An entry is missing, of another shape, or of something else.
-    pub(super) fn restore(config: &Config, classes: Vec<Class>, mut parts: NamedState) -> Result<Self> {
+    pub(super) fn restore(
+        config: &Config,
+        classes: Vec<Class>,
+        mut parts: NamedState,
+        device: &ComputeDevice,
+    ) -> Result<Self> {
         let model = Model::with_tensors(config, classes.len(), parts.take_tensors(MODEL))?;
-        let mut learner = Self::new(config, classes, model)?;
+        let mut learner = Self::new(config, classes, model, device)?;
         learner.optimizer.restore(&mut parts)?;
         learner.loss.restore(&mut parts)?;
         if let Some(average) = &mut learner.average {
             average.restore(&mut parts)?;
         }
         parts.finish()?;
+        learner.distribute()?;
         Ok(learner)
     }
 
@@ -77,7 +129,8 @@ impl Learner {
     ///
     /// # Errors
     /// candle cannot hold a list.
-    pub(super) fn parts(&self) -> Result<NamedState> {
+    pub(super) fn parts(&mut self) -> Result<NamedState> {
+        self.collect()?;
         let mut parts = NamedState::default();
         parts.put_tensors(MODEL, self.detector.tensors());
         self.optimizer.keep(&mut parts)?;
@@ -89,24 +142,29 @@ impl Learner {
     }
 
     /// The detector that is scored and written: the one that learns, or the average of it. It shares their memory.
-    pub(super) fn result(&self) -> Detector {
+    ///
+    /// # Errors
+    /// A device does not give it.
+    pub(super) fn result(&mut self) -> Result<Detector> {
+        self.collect()?;
         let mut result = self.detector.clone();
         if let Some(average) = &self.average {
             result.model.parameters = average.parameters().clone();
         }
-        result
+        Ok(result)
     }
 
     /// Writes the model that detects.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn save_model(&self, path: &Path) -> Result<()> {
-        self.result().save(path)
+    pub(super) fn save_model(&mut self, path: &Path) -> Result<()> {
+        self.result()?.save(path)
     }
 
     /// The first tensor of the model that has a value that is no finite number.
-    pub(super) fn first_not_finite(&self) -> Result<Option<&str>> {
+    pub(super) fn first_not_finite(&mut self) -> Result<Option<&str>> {
+        self.collect()?;
         for (name, variable) in self.detector.model.parameters.iter() {
             let values = variable.as_detached_tensor().flatten_all()?.to_vec1::<f32>()?;
             if values.iter().any(|value| !value.is_finite()) {
@@ -127,38 +185,19 @@ impl Learner {
         learning_rate: f64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        let Self { detector: Detector { config, model, .. }, network, optimizer, loss, average } = self;
-        let part_len = config.train.micro_batch.unwrap_or(batch.images.len()).max(1);
-        let image_len = batch.pixels.len() / batch.images.len().max(1);
-        let (mut class_loss, mut box_loss) = (0.0, 0.0);
-        // What the size of the feature maps decides, known when the first part has run.
-        let mut shared: Option<Shared> = None;
-        network.begin();
-        for first in (0..batch.images.len()).step_by(part_len) {
-            let images = first..batch.images.len().min(first + part_len);
-            let pixels = &batch.pixels[images.start * image_len..images.end * image_len];
-            let predictions = network.forward(model, pixels, images.len(), batch.padded)?;
-            let Shared { anchors, targets, weights } = match &mut shared {
-                Some(shared) => shared,
-                None => {
-                    let found = Shared::new(config, model, &predictions.grids, batch, loss)?;
-                    if step == 0 {
-                        // Whoever breaks here is asked again after the step.
-                        let event = Event::FirstBatch { batch, anchors: &found.anchors, targets: &found.targets };
-                        let _ = on_event(event);
-                    }
-                    shared.insert(found)
-                }
-            };
-            let (targets, weights) = (targets.of_images(images.clone())?, &weights[images]);
-            // The first part draws as the whole batch would.
-            let seed = step as u64 ^ (first as u64).rotate_right(SEED_BITS);
-            let losses = loss.weighted(&predictions, &targets, anchors, weights, seed)?;
-            class_loss += losses.class.to_scalar::<f32>()?;
-            box_loss += losses.r#box.to_scalar::<f32>()?;
-            network.backward(model, predictions, losses)?;
-        }
-        let num_foreground = shared.map_or(0, |shared| shared.targets.num_foreground.iter().sum());
+        self.is_collected = matches!(self.engine, Engine::Cpu(_));
+        let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average, .. } = self;
+        let network = match engine {
+            Engine::Cpu(network) => &mut **network,
+            #[cfg(feature = "cuda")]
+            Engine::Device(device) => {
+                let (parts, now) = ((optimizer, loss, average.as_mut()), (step, learning_rate));
+                device.launch((config, model), parts, batch, now, on_event)?;
+                return device.finish((config, model), batch, now);
+            }
+        };
+        let passed = passes::run(network, (config, model), loss, batch, step, on_event)?;
+        let Passed { class_loss, box_loss, num_foreground } = passed;
 
         let gradients = network.gradients_mut();
         let norm = match config.train.clip_norm {
@@ -177,31 +216,5 @@ impl Learner {
             average.update(&model.parameters)?;
         }
         Ok(Learned { class_loss, box_loss, gradient_norm: norm, num_foreground })
-    }
-}
-
-/// What all parts of a batch share.
-struct Shared {
-    anchors: Pyramid<Vec<BBox>>,
-    /// Of all images.
-    targets: Targets,
-    /// Of each image in the losses.
-    weights: Vec<f64>,
-}
-
-impl Shared {
-    fn new(
-        config: &Config,
-        model: &Model,
-        grids: &Pyramid<ImageSize>,
-        batch: &Batch,
-        loss: &mut DetectionLoss,
-    ) -> Result<Self> {
-        let anchors = model.network.anchors(batch.padded, grids)?;
-        let objects = |image: &BatchImage| GroundTruth { boxes: image.boxes.clone(), classes: image.classes.clone() };
-        let ground_truth: Vec<GroundTruth> = batch.images.iter().map(objects).collect();
-        let targets = Targets::new(&config.matcher, &anchors, model.network.anchors_per_location(), &ground_truth)?;
-        let weights = loss.image_weights(&targets.num_foreground);
-        Ok(Self { anchors, targets, weights })
     }
 }

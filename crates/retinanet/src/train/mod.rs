@@ -5,16 +5,21 @@
 
 mod checkpoint;
 mod data_digest;
+#[cfg(feature = "cuda")]
+mod device;
 mod divergence;
 mod error;
 mod event;
 mod learner;
 mod named_state;
 mod not_finite;
+mod passes;
 mod session;
 mod state;
 
 pub use checkpoint::Checkpoint;
+#[cfg(feature = "cuda")]
+pub use device::DeviceTrainingStep;
 pub use divergence::Divergence;
 pub use error::CheckpointError;
 pub use event::{EpochSummary, Event, Outcome, Step};
@@ -24,6 +29,7 @@ pub use state::TrainingState;
 pub(crate) use checkpoint::TRAINING_FORMAT;
 pub(crate) use named_state::NamedState;
 
+use crate::compute_device::ComputeDevice;
 use crate::config::{Config, ConfigError};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -50,6 +56,8 @@ pub struct Training {
     /// The folder of the run: the training writes `last.safetensors` and `best.safetensors`, the models, and
     /// `state.safetensors`, its [`Checkpoint`]; all else is a [`RunRecorder`](crate::run::RunRecorder)'s.
     pub output: PathBuf,
+    /// Where the network is trained; scoring runs there too.
+    pub device: ComputeDevice,
     /// Threads that read pictures ahead.
     pub workers: usize,
     /// When a checkpoint is written, beside the one after each epoch.
@@ -79,7 +87,7 @@ impl Training {
     /// There is nothing to train on, or nothing to score where early stopping waits for it; a checkpoint cannot be written; or
     /// the loss is not finite.
     pub fn run(&self, model: Model, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
-        let learner = Learner::new(&self.config, self.train.classes().to_vec(), model)?;
+        let learner = Learner::new(&self.config, self.train.classes().to_vec(), model, &self.device)?;
         self.session(learner, TrainingState::default(), self.data_digest(), on_event)?.run()
     }
 
@@ -100,7 +108,7 @@ impl Training {
         self.check(&checkpoint)?;
         let Checkpoint { path, classes, state, data, parts, .. } = checkpoint;
         let unusable = |source: Error| CheckpointError::Unusable { path, source: Box::new(source) };
-        let learner = Learner::restore(&self.config, classes, parts).map_err(unusable)?;
+        let learner = Learner::restore(&self.config, classes, parts, &self.device).map_err(unusable)?;
         self.session(learner, state, data, on_event)?.run()
     }
 

@@ -47,8 +47,8 @@ impl Session<'_> {
             }
         }
         let stopped_early = self.has_stopped().then_some(self.state.epoch);
-        let Self { learner, state, interrupted, .. } = self;
-        let (detector, failures) = (learner.result(), state.failed.len());
+        let Self { mut learner, state, interrupted, .. } = self;
+        let (detector, failures) = (learner.result()?, state.failed.len());
         Ok(Outcome { detector, interrupted, stopped_early, failures, best: state.best })
     }
 
@@ -147,7 +147,8 @@ impl Session<'_> {
         let begin = Instant::now();
         let mut summary = self.state.summary();
         if let Some(validation) = validation {
-            let plan = self.learner.result().plan(&InferenceOptions::default())?;
+            let device = self.training.device.clone();
+            let plan = self.learner.result()?.plan(&InferenceOptions { device, ..InferenceOptions::default() })?;
             let scored = evaluate(&plan, &*validation, &mut |images| (self.on_event)(Event::Validating { images }))?;
             self.interrupted |= scored.is_none();
             if let Some(evaluation) = &scored {
@@ -191,7 +192,7 @@ impl Session<'_> {
     }
 
     /// Writes the model, unless it is ruined: the one before is better than that.
-    fn save_last(&self) -> Result<()> {
+    fn save_last(&mut self) -> Result<()> {
         if let Some(name) = self.learner.first_not_finite()? {
             return Err(Error::WeightsNotFinite { step: self.state.step, name: name.to_owned() });
         }

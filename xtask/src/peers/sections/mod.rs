@@ -3,6 +3,7 @@
 mod accuracy;
 mod around;
 mod core;
+mod cuda;
 mod loader;
 mod scaling;
 mod sparse;
@@ -16,8 +17,8 @@ use super::section::Section;
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-/// Every section, in the order in which they run.
-pub(crate) const ALL: [(&str, Measure); 11] = [
+/// Every section on the processor, in the order in which they run.
+pub(crate) const CPU: [(&str, Measure); 11] = [
     ("f32", core::f32),
     ("bf16", core::bf16),
     ("int8", core::int8),
@@ -30,3 +31,12 @@ pub(crate) const ALL: [(&str, Measure); 11] = [
     ("scaling", scaling::measure),
     ("accuracy", accuracy::measure),
 ];
+
+/// Every section on a GPU.
+pub(crate) const CUDA: [(&str, Measure); 3] =
+    [("cuda-inference", cuda::inference), ("cuda-train", cuda::train), ("cuda-focal", cuda::focal)];
+
+/// The names of all sections, those of the processor first.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    CPU.iter().chain(&CUDA).map(|(name, _)| *name)
+}

@@ -5,13 +5,13 @@ use super::subject::Subject;
 use super::{Measured, add_layers, clock, dump, precision};
 use crate::args::BenchArgs;
 use candle_core::{Device, Tensor};
-use retinanet::RunReport;
+use retinanet::{ComputeDevice, RunReport};
 use retinanet_anchors::ImageSize;
 
-pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Measured> {
+pub(super) fn measure(subject: Subject, args: &BenchArgs, device: ComputeDevice) -> anyhow::Result<Measured> {
     let padded = subject.padded();
     let calibration = picture(subject.size, 0);
-    let (detector, options) = precision::prepare(subject, args, &[calibration])?;
+    let (detector, options) = precision::prepare(subject, args, device, &[calibration])?;
     let plan = detector.into_plan(&options)?;
     let pixels = pixels(args.batch, padded);
     let image_len = pixels.len() / args.batch;
@@ -22,7 +22,7 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
             runner.input_mut(image_idx).copy_from_slice(pixels);
         }
         clock.restart();
-        runner.run();
+        runner.run()?;
         add_stages(clock, &runner.report(), |stage| !matches!(stage, "preprocess" | "post_process"));
         Ok(())
     })?;

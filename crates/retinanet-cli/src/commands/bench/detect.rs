@@ -7,13 +7,13 @@ use super::subject::Subject;
 use super::{Measured, add_layers, candidates, dump, precision};
 use crate::args::BenchArgs;
 use crate::inputs;
-use retinanet::{DetectionPlan, InferenceOptions};
+use retinanet::{ComputeDevice, DetectionPlan, InferenceOptions};
 use retinanet_anchors::Detection;
 use retinanet_data::{DecodeLimits, Image, decode_file};
 use serde_json::json;
 use std::time::Instant;
 
-pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Measured> {
+pub(super) fn measure(subject: Subject, args: &BenchArgs, device: ComputeDevice) -> anyhow::Result<Measured> {
     let (images, failures) = if args.images.is_empty() {
         ((0..args.batch).map(|image_idx| picture(subject.size, image_idx as u64)).collect(), Vec::new())
     } else {
@@ -21,7 +21,7 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
     };
     anyhow::ensure!(!images.is_empty(), "--images: expected at least 1 image, found 0 that can be read");
     let padded = args.images.is_empty().then(|| subject.padded());
-    let (detector, options) = precision::prepare(subject, args, &images)?;
+    let (detector, options) = precision::prepare(subject, args, device, &images)?;
     let mut details = serde_json::Map::new();
     if let Some(count) = args.candidates {
         let passing = candidates::calibrate(&detector, &options, &images, count)?;
@@ -29,7 +29,7 @@ pub(super) fn measure(subject: Subject, args: &BenchArgs) -> anyhow::Result<Meas
     }
 
     let dense = if args.beside_dense {
-        Some(detector.plan(&InferenceOptions { sparse_head: false, ..options })?)
+        Some(detector.plan(&InferenceOptions { sparse_head: false, ..options.clone() })?)
     } else {
         None
     };

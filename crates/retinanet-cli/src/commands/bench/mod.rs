@@ -11,12 +11,13 @@ mod random;
 mod report;
 mod subject;
 mod train;
+mod train_on_device;
 
 use crate::Status;
 use crate::args::{BenchArgs, BenchMode, Dtype, IsaArg};
 use clock::Run;
 use report::{Configuration, Report};
-use retinanet::DetectionPlan;
+use retinanet::{ComputeDevice, DetectionPlan};
 use retinanet_anchors::ImageSize;
 use subject::Subject;
 
@@ -35,14 +36,17 @@ struct Measured {
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
     validate(args)?;
     if args.mode == BenchMode::Data {
+        args.engine.place.check_is_cpu("--mode data")?;
         return data::run(args);
     }
+    let device = args.engine.place.open()?;
     let subject = Subject::new(args)?;
-    let configuration = Configuration::new(args, &subject);
+    let configuration = Configuration::new(args, &subject, &device);
     let measured = match args.mode {
-        BenchMode::Core => core::measure(subject, args)?,
-        BenchMode::Detect => detect::measure(subject, args)?,
-        BenchMode::Train => train::measure(&subject, args)?,
+        BenchMode::Core => core::measure(subject, args, device)?,
+        BenchMode::Detect => detect::measure(subject, args, device)?,
+        BenchMode::Train if device == ComputeDevice::Cpu => train::measure(&subject, args)?,
+        BenchMode::Train => train_on_device::measure(&subject, args, device)?,
         BenchMode::Data => unreachable!("it has no network and returned before"),
     };
     crate::data::report("failed", &measured.failures);

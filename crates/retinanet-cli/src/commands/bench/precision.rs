@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use crate::args::BenchArgs;
-use retinanet::{Detector, InferenceOptions, Precision, QuantizeOptions, quantize};
+use retinanet::{ComputeDevice, Detector, InferenceOptions, Precision, QuantizeOptions, quantize};
 use retinanet_data::Image;
 use std::ops::ControlFlow;
 
@@ -25,11 +25,12 @@ pub(super) fn name(precision: Precision) -> &'static str {
 pub(super) fn prepare(
     subject: Subject,
     args: &BenchArgs,
+    device: ComputeDevice,
     images: &[Image],
 ) -> anyhow::Result<(Detector, InferenceOptions)> {
     let detector = subject.detector;
     let isa = args.isa.map(|isa| isa.isa());
-    let options = InferenceOptions { isa, sparse_head: !args.dense, ..args.inference.options(&detector) };
+    let options = InferenceOptions { isa, sparse_head: !args.dense, ..args.inference.options(&detector, device) };
     let is_random = args.model.is_none();
     let detector =
         if options.precision == Precision::Int8 && is_random { quantized(detector, images)? } else { detector };

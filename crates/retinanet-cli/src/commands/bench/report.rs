@@ -6,6 +6,7 @@ use super::precision;
 use super::subject::Subject;
 use crate::args::{BenchArgs, BenchMode, IsaArg};
 use crate::table;
+use retinanet::ComputeDevice;
 use retinanet::run::{Machine, peak_resident_bytes};
 use retinanet_anchors::ImageSize;
 use serde_json::{Map, Value, json};
@@ -18,18 +19,21 @@ pub(super) struct Configuration {
     batch: usize,
     dtype: &'static str,
     isa: &'static str,
+    /// Where it ran, if not on the processor.
+    device: Option<String>,
     threads: usize,
     repeat: usize,
 }
 
 impl Configuration {
-    pub(super) fn new(args: &BenchArgs, subject: &Subject) -> Self {
+    pub(super) fn new(args: &BenchArgs, subject: &Subject, device: &ComputeDevice) -> Self {
         Self {
             model: subject.name.clone(),
             num_classes: subject.detector.classes.len(),
             batch: args.batch,
-            dtype: precision::name(args.inference.options(&subject.detector).precision),
+            dtype: precision::name(args.inference.precision(&subject.detector, device)),
             isa: args.isa.unwrap_or_else(IsaArg::detect).name(),
+            device: device.description(),
             threads: rayon::current_num_threads(),
             repeat: args.repeat,
         }
@@ -70,7 +74,7 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let stages: Map<String, Value> =
             self.stages.iter().map(|&(name, time)| (name.to_owned(), rounded(time).into())).collect();
-        let Configuration { model, num_classes, batch, dtype, isa, threads, repeat } = &self.configuration;
+        let Configuration { model, num_classes, batch, dtype, isa, device, threads, repeat } = &self.configuration;
         let mut document = json!({
             "mode": self.mode.name(),
             "min_ms": rounded(self.min_ms),
@@ -85,6 +89,7 @@ impl Report {
             "batch": batch,
             "dtype": dtype,
             "isa": isa,
+            "device": device,
             "threads": threads,
             "repeat": repeat,
             "processor": Machine::detect().processor,
@@ -96,7 +101,7 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let Configuration { model, num_classes, batch, dtype, isa, threads, repeat } = &self.configuration;
+        let Configuration { model, num_classes, batch, dtype, isa, device, threads, repeat } = &self.configuration;
         let size = self
             .size
             .map_or_else(|| "images of their own sizes".to_owned(), |size| format!("{}x{}", size.height, size.width));
@@ -117,6 +122,7 @@ impl Report {
         ];
         lines.extend(self.peak_rss_mib.map(|peak| format!("{peak:.0} MiB at most")));
         lines.extend(self.details.iter().map(|(name, value)| format!("{}: {value}", name.replace('_', " "))));
+        lines.extend(device.clone());
         lines.extend(Machine::detect().processor);
         lines.join("\n")
     }

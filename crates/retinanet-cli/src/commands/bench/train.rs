@@ -6,7 +6,8 @@ use super::subject::Subject;
 use super::{Measured, clock, core};
 use crate::args::BenchArgs;
 use retinanet::{
-    Config, DetectionLoss, GroundTruth, Model, Optimizer, Targets, TrainingOptions, TrainingStep, clip_gradients,
+    ComputeDevice, Config, DetectionLoss, GroundTruth, Model, Optimizer, Targets, TrainingOptions, TrainingStep,
+    clip_gradients,
 };
 use retinanet_anchors::{BBox, ImageSize};
 
@@ -27,7 +28,7 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
     let configured = model.network.training_options(&config.train);
     let options = TrainingOptions {
         isa: args.isa.map_or(configured.isa, |isa| isa.isa()),
-        precision: args.inference.options(&subject.detector).precision,
+        precision: args.inference.precision(&subject.detector, &ComputeDevice::Cpu),
         ..configured
     };
     let mut step = TrainingStep::new(&model.network, &options)?;
@@ -57,7 +58,7 @@ pub(super) fn measure(subject: &Subject, args: &BenchArgs) -> anyhow::Result<Mea
 }
 
 /// The model with nothing frozen.
-fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
+pub(super) fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
     let (mut config, model) = (subject.detector.config.clone(), &subject.detector.model);
     config.unfreeze();
     let tensors = model.parameters.iter().map(|(name, variable)| (name.to_owned(), variable.as_detached_tensor()));
@@ -66,7 +67,7 @@ fn all_trained(subject: &Subject) -> anyhow::Result<(Config, Model)> {
 }
 
 /// Boxes between a sixteenth and a half of the sides.
-fn objects(image_idx: usize, size: ImageSize, num_classes: usize) -> GroundTruth {
+pub(super) fn objects(image_idx: usize, size: ImageSize, num_classes: usize) -> GroundTruth {
     let (width, height) = (size.width as f32, size.height as f32);
     let object = |object_idx: usize| {
         let number = |i: u64| uniform(image_idx as u64 + 2, 5 * object_idx as u64 + i);

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     ensure!(args.batch > 0, "--batch: expected at least 1, found 0");
     let format = results::format(args)?;
     let ids = ImageIds::read(args.image_ids.as_deref())?;
+    let device = args.engine.place.open()?;
     let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
     let Some(path) = zoo::resolve(Path::new(model), Wanted::Detector, &args.zoo, &interrupt)? else {
         return Ok(Status::DoneWithFailures);
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &DetectArgs) -> anyhow::Result<Status> {
     interrupt.announce("interrupted: finishing this image");
     let mut detector = Detector::load(path)?;
     configure(&mut detector, args)?;
-    let options = args.inference.options(&detector);
+    let options = args.inference.options(&detector, device);
     let plan = detector.into_plan(&options)?;
 
     let items = inputs::expand(&listed(args)?, args.recursive);

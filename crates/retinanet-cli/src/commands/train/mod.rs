@@ -11,7 +11,7 @@ use crate::zoo::{self, Wanted};
 use crate::{Status, data, summary, training};
 use anyhow::Context;
 use retinanet::run::{DataSource, Run, RunDescription, RunFolder};
-use retinanet::{Config, Error, InitialWeights, Training, start};
+use retinanet::{ComputeDevice, Config, Error, InitialWeights, Training, start};
 use std::path::{Path, PathBuf};
 
 /// Threads that read pictures ahead; two keep up with a network on a laptop.
@@ -30,10 +30,11 @@ fn begin(args: &TrainArgs) -> anyhow::Result<Status> {
     let config = configuration(args)?;
     let output = args.output.as_ref().context("--output: expected a folder, found none")?;
     args.run.check(&RunFolder::new(output))?;
+    let device = args.engine.place.open()?;
     let interrupt = Interrupt::listen(zoo::INTERRUPTED)?;
     let Some(weights) = initial_weights(args, &interrupt)? else { return Ok(Status::DoneWithFailures) };
     interrupt.announce(INTERRUPTED);
-    let training = open(args, &args.data.paths, config, output)?;
+    let training = open(args, &args.data.paths, config, output, device)?;
     let notes = checks::notes(&training)?;
     let start = start(&training.config, training.train.classes(), &weights)?;
     let notes = [notes, start.notes].concat();
@@ -48,7 +49,13 @@ fn begin(args: &TrainArgs) -> anyhow::Result<Status> {
 }
 
 /// The data sets that these arguments choose, at these paths.
-fn open(args: &TrainArgs, paths: &[PathBuf], config: Config, output: &Path) -> anyhow::Result<Training> {
+fn open(
+    args: &TrainArgs,
+    paths: &[PathBuf],
+    config: Config,
+    output: &Path,
+    device: ComputeDevice,
+) -> anyhow::Result<Training> {
     let cache = Cache::open(&args.cache)?;
     let request = args.data.selection.request(paths)?;
     let train = cache.over(data::open_to_train(&request, &args.split, &config)?);
@@ -57,7 +64,7 @@ fn open(args: &TrainArgs, paths: &[PathBuf], config: Config, output: &Path) -> a
         None => None,
     };
     let checkpoint_every = args.run.checkpoint_every;
-    Ok(Training { config, train, validation, output: output.to_owned(), workers: WORKERS, checkpoint_every })
+    Ok(Training { config, train, validation, output: output.to_owned(), workers: WORKERS, checkpoint_every, device })
 }
 
 /// Trains, and says what came of it.

@@ -42,13 +42,21 @@ pub(super) fn run(args: &TrainArgs, folder: &RunFolder) -> anyhow::Result<Status
         return Ok(Status::Done);
     }
 
+    let place = if args.engine.place.device.is_some() { &args.engine.place } else { &first.engine.place };
+    if place.asked() != first.engine.place.asked() {
+        let (now, before) = (place.asked().name(), first.engine.place.asked().name());
+        eprintln!(
+            "{now}: the run began on {before}; from here on it goes as it would have there within rounding, not to the bit"
+        );
+    }
+    let device = place.open()?;
     let interrupt = Interrupt::listen(INTERRUPTED)?;
     // The run's own arguments, but for what may be different now.
     let cache = if args.cache.is_open() { first.cache.clone() } else { args.cache.clone() };
     let first = TrainArgs { cache, run: args.run.clone(), ..first };
     let is_moved = !args.data.paths.is_empty();
     let paths = if is_moved { args.data.paths.clone() } else { recorded_paths(&record) };
-    let training = open(&first, &paths, config, folder.path()).map_err(|error| match is_moved {
+    let training = open(&first, &paths, config, folder.path(), device).map_err(|error| match is_moved {
         true => error,
         false => error.context("the data of the run cannot be read; --data says where it lies now"),
     })?;

@@ -1,9 +1,9 @@
 //! One step of the reverse pass.
 
 use super::super::plan::PlanError;
+use super::super::schedule::{Flow, Lane, ResidualFlow, SlotIdx, Work};
 use super::super::{NormKind, Parameters};
 use super::gradients::{Gradients, trains};
-use super::graph::{Flow, Lane, ResidualFlow, SlotIdx, Work};
 use super::memory::Views;
 use super::norm::Norm;
 use super::parameters::{Folded, Tensors};

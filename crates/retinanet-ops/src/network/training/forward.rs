@@ -1,8 +1,8 @@
 //! One step forward.
 
 use super::super::plan::PlanError;
+use super::super::schedule::{Lane, Work};
 use super::super::{NormKind, Parameters};
-use super::graph::{Lane, Work};
 use super::memory::Views;
 use super::norm::Norm;
 use super::parameters::{Folded, Tensors};

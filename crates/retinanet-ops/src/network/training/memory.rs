@@ -2,8 +2,7 @@
 
 use super::super::plan::arena::Arena;
 use super::super::plan::record::Value;
-use super::graph::{Graph, SlotIdx};
-use super::layout::Layout;
+use super::super::schedule::{Graph, Layout, SlotIdx};
 use crate::kernels::ImageShape;
 use crate::kernels::cpu::inference::{Numbers, NumbersMut, Storage};
 
@@ -20,7 +19,7 @@ pub(super) struct Views<'a> {
 
 impl<'a> Views<'a> {
     pub(super) fn storage(&self, slot: SlotIdx) -> Storage {
-        self.graph.slots[slot.0].storage
+        self.graph.storage(slot)
     }
 
     pub(super) fn shape(&self, slot: SlotIdx) -> ImageShape {
@@ -28,7 +27,7 @@ impl<'a> Views<'a> {
     }
 
     pub(super) fn shape_of(&self, value: Value) -> ImageShape {
-        self.shape(Graph::slot_of(value))
+        self.shape(value.into())
     }
 
     /// # Safety
@@ -42,7 +41,7 @@ impl<'a> Views<'a> {
     /// As for [`Self::numbers`].
     pub(super) unsafe fn value(&self, value: Value) -> Numbers<'a> {
         // SAFETY: the caller vouches for it.
-        unsafe { self.numbers(Graph::slot_of(value)) }
+        unsafe { self.numbers(value.into()) }
     }
 
     /// # Safety
@@ -56,6 +55,6 @@ impl<'a> Views<'a> {
     /// As for [`Self::numbers_mut`].
     pub(super) unsafe fn value_mut(&self, value: Value) -> NumbersMut<'a> {
         // SAFETY: the caller vouches for it.
-        unsafe { self.numbers_mut(Graph::slot_of(value)) }
+        unsafe { self.numbers_mut(value.into()) }
     }
 }

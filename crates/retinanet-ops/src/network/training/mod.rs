@@ -31,13 +31,9 @@
 mod backward;
 mod forward;
 mod gradients;
-mod graph;
-mod layout;
-mod lifetimes;
 mod memory;
 mod norm;
 mod parameters;
-mod recompute;
 mod session;
 mod statistics;
 

@@ -1,14 +1,13 @@
 //! Training steps of a network: its memory, and the passes forward and back.
 
+use super::super::Parameters;
 use super::super::plan::PlanError;
-use super::super::plan::arena::Arena;
+use super::super::plan::arena::{ALIGNMENT, Arena};
 use super::super::plan::record::{Recorder, Value};
-use super::super::{ConvLayer, Parameters};
+use super::super::schedule::{Graph, Layout, Pass, SlotIdx, Storages};
 use super::backward::Backward;
 use super::forward::Forward;
 use super::gradients::Gradients;
-use super::graph::{Graph, Pass, SlotIdx, Work};
-use super::layout::Layout;
 use super::memory::Views;
 use super::parameters::Folded;
 use super::statistics::{self, Seen};
@@ -72,11 +71,11 @@ impl TrainingSession {
                 return Err(candle_core::Error::msg("training: precision: expected f32 or bf16, found int8").into());
             }
         };
-        let graph = Graph::new(recorder, outputs, storage, &options.recompute);
-        let gradients = Gradients::of(layers(&graph));
+        let graph = Graph::training(recorder, outputs, Storages::Words(storage), &options.recompute);
+        let gradients = Gradients::of(graph.convolutions().map(|(layer, _)| layer));
         Ok(Self {
             isa: options.isa.or_portable(),
-            statistics: vec![Vec::new(); graph.works.len()],
+            statistics: vec![Vec::new(); graph.works().len()],
             graph,
             layout: None,
             arena: Arena::empty(),
@@ -109,22 +108,24 @@ impl TrainingSession {
         images: &[f32],
         (batch, height, width): (usize, usize, usize),
     ) -> Result<(), PlanError> {
-        if self.layout.as_ref().is_none_or(|layout| layout.images != (batch, height, width)) {
-            let layout = Layout::new(&self.graph, (batch, height, width))?;
+        if self.layout.as_ref().is_none_or(|layout| layout.images() != (batch, height, width)) {
+            let layout = Layout::new(&self.graph, (batch, height, width), ALIGNMENT)?;
             self.layout = None;
-            self.arena.reserve(layout.arena_len)?;
+            self.arena.reserve(layout.len())?;
             self.layout = Some(layout);
         }
         let Some(layout) = &self.layout else { unreachable!("it was made above") };
         let views = Views { arena: &self.arena, graph: &self.graph, layout };
-        let expected = views.shape(SlotIdx(0)).len();
+        let expected = views.shape(SlotIdx::IMAGES).len();
         if images.len() != expected {
             let found = images.len();
             let message = format!("training: images: expected {expected} numbers, found {found}");
             return Err(candle_core::Error::msg(message).into());
         }
         // SAFETY: nothing else borrows the arena; the first slot is the images'.
-        let NumbersMut::F32(input) = (unsafe { views.numbers_mut(SlotIdx(0)) }) else { unreachable!("images are f32") };
+        let NumbersMut::F32(input) = (unsafe { views.numbers_mut(SlotIdx::IMAGES) }) else {
+            unreachable!("images are f32")
+        };
         input.copy_from_slice(images);
         let mut forward = Forward {
             isa: self.isa,
@@ -134,7 +135,7 @@ impl TrainingSession {
             folded: &mut self.folded,
             seen: Some(&mut self.seen),
         };
-        for (work, statistics) in self.graph.works[..self.graph.num_forward].iter().zip(&mut self.statistics) {
+        for (work, statistics) in self.graph.forward().iter().zip(&mut self.statistics) {
             forward.run(work, statistics)?;
         }
         Ok(())
@@ -146,7 +147,7 @@ impl TrainingSession {
     /// There was no [`Self::forward`] before, or there are fewer outputs.
     pub fn output(&self, idx: usize) -> (ImageShape, &[f32]) {
         let views = self.views();
-        let value = self.graph.outputs[idx];
+        let value = self.graph.outputs()[idx];
         // SAFETY: all that writes to the arena borrows the session mutably.
         match unsafe { views.value(value) } {
             Numbers::F32(numbers) => (views.shape_of(value), numbers),
@@ -160,8 +161,8 @@ impl TrainingSession {
     /// There was no [`Self::forward`] before, there are fewer outputs, or the output has another number of values.
     pub fn set_output_gradient(&mut self, idx: usize, gradient: &[f32]) {
         let views = self.views();
-        assert_eq!(gradient.len(), views.shape_of(self.graph.outputs[idx]).len(), "training: gradient of an output");
-        let Some(slot) = self.graph.output_gradients[idx] else { return };
+        assert_eq!(gradient.len(), views.shape_of(self.graph.outputs()[idx]).len(), "training: gradient of an output");
+        let Some(slot) = self.graph.output_gradients()[idx] else { return };
         // SAFETY: nothing else borrows the arena.
         convert(self.isa, gradient, unsafe { views.numbers_mut(slot) });
     }
@@ -177,18 +178,18 @@ impl TrainingSession {
         let layout = self.layout.as_ref().expect("a pass forward comes first");
         let views = Views { arena: &self.arena, graph: &self.graph, layout };
         let (isa, accumulate) = (self.isa, self.has_gradients);
-        for pass in &self.graph.backward {
+        for pass in self.graph.backward() {
             let (workspace, folded) = (&mut self.workspace, &mut self.folded);
             match *pass {
                 Pass::Again(idx) => {
                     // The first time has counted its statistics.
                     let mut forward = Forward { isa, views, parameters, workspace, folded, seen: None };
-                    forward.run(&self.graph.works[idx], &mut self.statistics[idx])?;
+                    forward.run(&self.graph.works()[idx], &mut self.statistics[idx])?;
                 }
                 Pass::Reverse(idx) => {
                     let gradients = &mut self.gradients;
                     let mut backward = Backward { isa, views, parameters, workspace, folded, gradients, accumulate };
-                    backward.run(&self.graph.works[idx], &self.statistics[idx])?;
+                    backward.run(&self.graph.works()[idx], &self.statistics[idx])?;
                 }
             }
         }
@@ -225,8 +226,4 @@ impl TrainingSession {
         let layout = self.layout.as_ref().expect("a pass forward comes first");
         Views { arena: &self.arena, graph: &self.graph, layout }
     }
-}
-
-fn layers(graph: &Graph) -> impl Iterator<Item = &ConvLayer> {
-    graph.works.iter().filter_map(|work| if let Work::Conv { layer, .. } = work { Some(layer) } else { None })
 }

@@ -7,6 +7,11 @@ use super::graph::{Graph, Lane, Pass, Slot, Work};
 pub(super) struct Copies(Vec<Value>);
 
 impl Copies {
+    /// No value is one.
+    pub(super) fn none(graph: &Graph) -> Self {
+        Self((0..graph.slots.len()).map(Value).collect())
+    }
+
     pub(super) fn original(&self, value: Value) -> Value {
         self.0[value.0]
     }
@@ -18,7 +23,7 @@ impl Copies {
 /// What runs again are copies with results of their own, which read the results of other steps and of each other. The
 /// results of the steps themselves then live no longer than the pass forward needs them, but where others read them.
 pub(super) fn insert(graph: &mut Graph, prefixes: &[String]) -> Copies {
-    let mut originals: Vec<Value> = (0..graph.slots.len()).map(Value).collect();
+    let Copies(mut originals) = Copies::none(graph);
     let is_trained = graph.trained();
     for prefix in prefixes {
         let is_member = |&idx: &usize| match &graph.works[idx] {

@@ -4,19 +4,18 @@
 
 use super::super::plan::record::Value;
 use super::super::{ConvLayer, NormKind};
-use super::graph::{Flow, Graph, Lane, Pass, ResidualFlow, Slot, SlotIdx, Work, stored};
+use super::graph::{Flow, Graph, Lane, Pass, ResidualFlow, Slot, SlotIdx, Storages, Work};
 use super::recompute::Copies;
 use crate::Activation;
-use crate::kernels::cpu::inference::Storage;
 
 /// Finds the life of every slot, and adds slots for what the reverse pass writes.
-pub(super) fn find(graph: &mut Graph, copies: &Copies, storage: Storage) {
-    Builder::new(graph, copies, storage).build(graph);
+pub(super) fn find(graph: &mut Graph, copies: &Copies, storages: Storages) {
+    Builder::new(graph, copies, storages).build(graph);
 }
 
 /// What the reverse walk knows of each step and value.
 struct Builder<'a> {
-    storage: Storage,
+    storages: Storages,
     /// When each step runs, and its reverse; never, for a step whose copy is reversed in its place.
     times: Vec<(usize, Option<usize>)>,
     /// When the loss is computed.
@@ -32,7 +31,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(graph: &Graph, copies: &'a Copies, storage: Storage) -> Self {
+    fn new(graph: &Graph, copies: &'a Copies, storages: Storages) -> Self {
         let values = graph.slots.len();
         let loss = graph.num_forward;
         let mut times: Vec<(usize, Option<usize>)> = (0..graph.works.len()).map(|work| (work, None)).collect();
@@ -43,7 +42,7 @@ impl<'a> Builder<'a> {
             }
         }
         let mut builder = Self {
-            storage,
+            storages,
             times,
             loss,
             copies,
@@ -92,7 +91,7 @@ impl<'a> Builder<'a> {
     /// A slot of the size of a value, from one time to another.
     fn add_slot(&mut self, value: Value, first: usize, last: usize) -> SlotIdx {
         let channels = self.slots[value.0].channels;
-        let storage = stored(self.storage, channels, false);
+        let storage = self.storages.of(channels, false);
         self.slots.push(Slot { value, channels, storage, first, last });
         SlotIdx(self.slots.len() - 1)
     }
