@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check except the tests, cheapest first.
+//! `cargo xtask ci`: every check except the tests of the default build, cheapest first.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,9 @@ use anyhow::{Result, anyhow};
 use crate::workspace::{Workspace, run_shown};
 use crate::{readme, structure};
 
+/// The feature that builds the engines for GPUs. With the whole workspace, so that all else is built once for both.
+const CUDA: &str = "retinanet-cli/cuda";
+
 struct Step {
     name: &'static str,
     /// What to do when it fails.
@@ -14,7 +17,7 @@ struct Step {
     check: fn(&Workspace) -> Result<()>,
 }
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step {
         name: "structure",
         remedy: "take the dependency out, or change the table in xtask/src/structure.rs and say why in the README",
@@ -26,6 +29,11 @@ const STEPS: [Step; 5] = [
         name: "clippy",
         remedy: "fix what it says; `cargo clippy --release --workspace --all-targets` repeats it",
         check: clippy,
+    },
+    Step {
+        name: "devices",
+        remedy: "fix what fails; the tests need no GPU, but run on one where it is",
+        check: devices,
     },
     Step {
         name: "documentation",
@@ -67,7 +75,13 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     // Benches are among the targets, so they compile too.
     check(&["--workspace"])?;
     // What is there only with a GPU's engines.
-    check(&["-p", "retinanet", "-p", "retinanet-cli", "--features", "retinanet-cli/cuda"])
+    check(&["--workspace", "--features", CUDA])
+}
+
+/// What is tested only with a GPU's engines built in.
+fn devices(workspace: &Workspace) -> Result<()> {
+    let tests = ["--test", "device", "--test", "device_kernels"];
+    run_shown(workspace.cargo(&[&["test", "--release", "--workspace", "--features", CUDA], &tests[..]].concat()))
 }
 
 fn documentation(workspace: &Workspace) -> Result<()> {
