@@ -10,7 +10,7 @@ use retinanet_ops::kernels::cpu::Isa;
 use retinanet_ops::kernels::cpu::inference::Precision;
 use retinanet_ops::network::plan::Recorder;
 use retinanet_ops::network::training::{TrainingOptions, TrainingSession};
-use retinanet_ops::network::{NormKind, Parameters, TrainingEngine};
+use retinanet_ops::network::{ConvLayer, Engine, NormKind, Parameters, TrainingEngine};
 use std::collections::BTreeMap;
 
 const BATCH: NormKind = NormKind::Batch { epsilon: 1e-5, momentum: 0.1 };
@@ -237,6 +237,22 @@ fn the_same_bits_for_any_number_of_threads() {
     for threads in [2, 3, 7] {
         assert!(run(threads) == one, "{threads} threads give other bits than one");
     }
+}
+
+#[test]
+fn a_layer_that_adds_its_own_input_needs_a_norm_between() -> Result<()> {
+    let layer = ConvLayer::new("twice", 4, 4, 3, 1);
+    let new = |layer: &ConvLayer| {
+        let (mut recorder, images) = Recorder::new(4);
+        let x = recorder.conv(&ConvLayer::new("first", 4, 4, 3, 1), &images, None)?;
+        let y = recorder.conv(layer, &x, Some(&x))?;
+        Ok::<_, candle_core::Error>(TrainingSession::new(&recorder, &[y], &TrainingOptions::default()))
+    };
+    let error = new(&layer)?.expect_err("no norm").to_string();
+    assert!(error.contains("twice: residual: expected another value than the input"), "{error}");
+    assert!(new(&layer.clone().with_norm("norm", FROZEN))?.is_err());
+    assert!(new(&layer.with_norm("norm", BATCH))?.is_ok());
+    Ok(())
 }
 
 #[test]

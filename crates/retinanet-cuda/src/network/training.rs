@@ -51,7 +51,7 @@ impl Training {
     /// A network whose parameters and gradients are 0.
     ///
     /// # Errors
-    /// The device has not so much memory.
+    /// The device has not so much memory, or as [`Graph::training`].
     pub fn new(
         device: &Arc<dyn Device>,
         recorder: &Recorder,
@@ -59,7 +59,7 @@ impl Training {
         options: &TrainingOptions,
     ) -> Result<Self> {
         let element = options.element;
-        let graph = Graph::training(recorder, outputs, storages(element), &options.recompute);
+        let graph = Graph::training(recorder, outputs, storages(element), &options.recompute)?;
         let specs = || graph.convolutions().flat_map(|(layer, _)| layer.parameters());
         let len = |shape: &[usize]| shape.iter().product::<usize>();
         let parameters = Tensors::zeros(device, specs().map(|spec| (spec.name, len(&spec.shape))))?;

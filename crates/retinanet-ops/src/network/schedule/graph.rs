@@ -1,5 +1,6 @@
 //! The steps of a network and of its reverse pass.
 
+use super::super::plan::PlanError;
 use super::super::plan::order::order;
 use super::super::plan::record::{Kind, Recorder, Value};
 use super::super::{ConvLayer, NormKind};
@@ -172,16 +173,37 @@ pub struct Graph {
     pub(super) output_gradients: Vec<Option<SlotIdx>>,
 }
 
+/// The gradient of the input would take the place of that of the result while the layer's reverse reads it.
+fn check_residual(work: &Work, is_trained: &[bool]) -> Result<(), PlanError> {
+    let Work::Conv { layer, norm: None | Some(NormKind::FrozenBatch { .. }), lanes, .. } = work else { return Ok(()) };
+    if lanes.iter().all(|lane| lane.residual != Some(lane.x) || !is_trained[lane.x.0]) {
+        return Ok(());
+    }
+    let expected = "another value than the input, or a norm of the batch or of groups";
+    Err(candle_core::Error::msg(format!("{}: residual: expected {expected}, found the input", layer.name)).into())
+}
+
 impl Graph {
     /// What the outputs, and the gradients of all that is trained, need of a recorded network.
     ///
     /// Layers whose names begin with one of `recompute` [run again](super::super::training::TrainingOptions::recompute).
-    pub fn training(recorder: &Recorder, outputs: &[Value], storages: Storages, recompute: &[String]) -> Self {
+    ///
+    /// # Errors
+    /// A layer adds its own input, at or before which something is trained, to its result with no norm of the batch or of
+    /// groups between.
+    pub fn training(
+        recorder: &Recorder,
+        outputs: &[Value],
+        storages: Storages,
+        recompute: &[String],
+    ) -> Result<Self, PlanError> {
         let mut graph = Self::forward_only(recorder, outputs, storages, ConvLayer::applied_norm);
         graph.backward = (0..graph.works.len()).rev().map(Pass::Reverse).collect();
+        let is_trained = graph.trained();
+        graph.works.iter().try_for_each(|work| check_residual(work, &is_trained))?;
         let copies = recompute::insert(&mut graph, recompute);
         lifetimes::find(&mut graph, &copies, storages);
-        graph
+        Ok(graph)
     }
 
     /// What the outputs need of a recorded network whose batch norms all apply their running statistics.

@@ -24,7 +24,7 @@
 //! let inference = Graph::inference(&recorder, &[x], storages);
 //! assert_eq!(Layout::new(&inference, (1, 8, 8), 64)?.len(), 2 * map);
 //! // For the gradients of the weights the inputs stay, and the gradient of a map takes a place that is free by then.
-//! let training = Graph::training(&recorder, &[x], storages, &[]);
+//! let training = Graph::training(&recorder, &[x], storages, &[])?;
 //! assert_eq!(Layout::new(&training, (1, 8, 8), 64)?.len(), 5 * map);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -62,7 +62,7 @@ impl TrainingSession {
     /// A session for what the outputs need of a recorded network.
     ///
     /// # Errors
-    /// The precision is neither f32 nor bf16.
+    /// The precision is neither f32 nor bf16, or as [`Graph::training`].
     pub fn new(recorder: &Recorder, outputs: &[Value], options: &TrainingOptions) -> Result<Self, PlanError> {
         let storage = match options.precision {
             Precision::F32 => Storage::F32,
@@ -71,7 +71,7 @@ impl TrainingSession {
                 return Err(candle_core::Error::msg("training: precision: expected f32 or bf16, found int8").into());
             }
         };
-        let graph = Graph::training(recorder, outputs, Storages::Words(storage), &options.recompute);
+        let graph = Graph::training(recorder, outputs, Storages::Words(storage), &options.recompute)?;
         let gradients = Gradients::of(graph.convolutions().map(|(layer, _)| layer));
         Ok(Self {
             isa: options.isa.or_portable(),
