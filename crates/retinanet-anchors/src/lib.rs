@@ -36,6 +36,7 @@ mod matching;
 mod nms;
 mod overlap;
 mod pyramid;
+mod score_threshold;
 mod size;
 
 pub use atss::Atss;
@@ -51,4 +52,5 @@ pub use matcher::{Assignment, Matcher, best_ious};
 pub use matching::Matching;
 pub use nms::{Suppression, class_wise_nms};
 pub use pyramid::Pyramid;
+pub use score_threshold::ScoreThreshold;
 pub use size::ImageSize;

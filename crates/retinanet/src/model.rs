@@ -133,6 +133,11 @@ impl Network {
         self.fpn.levels()
     }
 
+    /// The sizes of the levels' maps, in the order of the levels.
+    pub(crate) fn grids(&self, sizes: impl IntoIterator<Item = ImageSize>) -> Pyramid<ImageSize> {
+        Pyramid::new(self.levels()[0], sizes.into_iter().collect()).expect("a network has a pyramid")
+    }
+
     /// A.
     pub fn anchors_per_location(&self) -> usize {
         self.anchor_generator.anchors_per_location()

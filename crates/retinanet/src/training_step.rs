@@ -109,7 +109,7 @@ pub(crate) fn predictions<'a>(
     };
     let class_logits = pyramid(0, network.num_classes())?;
     let box_deltas = pyramid(levels.len(), 4)?;
-    let grids = Pyramid::new(levels[0], grids).expect("as many levels as logits");
+    let grids = network.grids(grids);
     Ok(Predictions { class_logits, box_deltas, grids })
 }
 

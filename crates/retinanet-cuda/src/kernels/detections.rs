@@ -5,7 +5,7 @@ use super::launch::{THREADS, are_aligned, blocks, by_element, int, of, operand, 
 use super::source;
 use crate::device::{Argument, Element, Launch, Source, Span};
 use crate::error::{Error, Result};
-use retinanet_anchors::{BBox, BoxCoder, Detection};
+use retinanet_anchors::{BBox, BoxCoder, Detection, ScoreThreshold};
 
 pub(super) const SOURCE: Source = source!("detections.cu", "boxes.cuh");
 
@@ -119,7 +119,8 @@ pub fn detect(
         part
     });
     num_passed.zero()?;
-    let threshold = Threshold::new(post.score_threshold).arguments();
+    let ScoreThreshold { score, never, always } = ScoreThreshold::new(post.score_threshold);
+    let threshold = [score, never, always].map(Argument::F32);
     let number = |value| int("detections", value);
     let at = |span: Span<'_>| Argument::Address(span.address());
     let [wx, wy, ww, wh] = coder.weights.map(Argument::F32);
@@ -237,30 +238,5 @@ fn detection(bytes: &[u8; DETECTION]) -> Detection {
         bbox: BBox::new(number(0), number(1), number(2), number(3)),
         score: number(4),
         label: u32::from_ne_bytes(words[5]) as usize,
-    }
-}
-
-/// A score as logits are compared with it, without the sigmoid for all but the logits next to the threshold's own.
-struct Threshold {
-    score: f32,
-    /// Scores of logits up to here are not above the threshold.
-    never: f32,
-    /// Scores of logits above this are.
-    always: f32,
-}
-
-impl Threshold {
-    fn new(score: f32) -> Self {
-        let exact = f64::from(score);
-        let logit = (exact / (1.0 - exact)).ln() as f32;
-        // Room for the rounding of the sigmoid: of a few units in the last place of the exponential, and of 1 where the score is
-        // close to it.
-        let room = 1e-3 * logit.abs().max(1.0) + (2.0f64.powi(-22) / (1.0 - exact)) as f32;
-        // A threshold of 0 has the logit -inf, which nothing is below; the sigmoid is a normal number down to -87.
-        Self { score, never: logit - room, always: (logit + room).max(-80.0) }
-    }
-
-    fn arguments(&self) -> [Argument; 3] {
-        [self.score, self.never, self.always].map(Argument::F32)
     }
 }

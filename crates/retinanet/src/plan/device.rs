@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::postprocess::{Borders, PostProcessing};
-use retinanet_anchors::{Detection, ImageSize, Pyramid};
+use retinanet_anchors::{Detection, ImageSize};
 use retinanet_cuda::kernels;
 use retinanet_cuda::network::{Detections, Inference};
 use retinanet_cuda::{Device, Element};
@@ -156,15 +156,14 @@ impl DeviceSession {
         let start = Instant::now();
         let mut running = self.network.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Running { inference, detections: Some(detections) } = &mut *running else { return Ok(None) };
-        let (levels, mut found) = (network.levels(), Vec::with_capacity(sizes.len()));
+        let mut found = Vec::with_capacity(sizes.len());
         for Group { images, size: (height, width), .. } in &self.groups {
             let (first, last) = (found.len(), found.len() + images);
             inference.run(&self.pixels[self.starts[first]..self.starts[last]], (*images, *height, *width))?;
             let padded = ImageSize::new(*width, *height);
             if !detections.has_anchors(padded) {
-                let shapes = (0..levels.len()).map(|level_idx| inference.output(level_idx).shape);
-                let grids = shapes.map(|shape| ImageSize::new(shape.width, shape.height)).collect();
-                let grids = Pyramid::new(levels[0], grids).expect("a network has a pyramid");
+                let shapes = (0..self.network.num_levels).map(|level_idx| inference.output(level_idx).shape);
+                let grids = network.grids(shapes.map(|shape| ImageSize::new(shape.width, shape.height)));
                 detections.set_anchors(padded, network.anchors(padded, &grids)?.values())?;
             }
             found.extend(detections.find(inference, padded, &sizes[first..last])?);

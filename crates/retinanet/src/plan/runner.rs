@@ -243,8 +243,7 @@ impl<'a> Runner<'a> {
             let (height, width) = sizes[image_idx];
             let deltas: Vec<Output<'_>> =
                 (0..num_levels).map(|level_idx| session.rest_output(level_idx, image_idx)).collect();
-            let grids = deltas.iter().map(|output| ImageSize::new(output.width, output.height)).collect();
-            let grids = Pyramid::new(plan.network.levels()[0], grids).expect("a network has a pyramid");
+            let grids = plan.network.grids(deltas.iter().map(|output| ImageSize::new(output.width, output.height)));
             let anchors = plan.network.level_anchors(ImageSize::new(width, height), &grids)?;
             let bbox_of = |level_idx: usize, anchor_idx: usize| {
                 let anchor = anchors.values()[level_idx].get(anchor_idx).expect("a candidate is of an anchor");

@@ -1,6 +1,7 @@
 //! The best logits above a threshold, without sorting all of them.
 
 use super::sigmoid;
+use retinanet_anchors::ScoreThreshold;
 use std::cmp::Ordering;
 
 /// A logit and its place in the level, `anchor * K + class`.
@@ -15,7 +16,7 @@ const CHUNK: usize = 64;
 
 /// The best `limit` pairs of what was scanned, in no order, and up to as many that will be dropped.
 pub(super) struct Selection {
-    threshold: Threshold,
+    threshold: ScoreThreshold,
     limit: usize,
     /// Pairs at or below this logit are not wanted: below the threshold, or behind `limit` others.
     floor: f32,
@@ -24,7 +25,7 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(score_threshold: f32, limit: usize) -> Self {
-        let threshold = Threshold::new(score_threshold);
+        let threshold = ScoreThreshold::new(score_threshold);
         // Nothing is above infinity.
         let floor = if limit == 0 { f32::INFINITY } else { threshold.never };
         Self { threshold, limit, floor, pairs: Vec::new() }
@@ -38,7 +39,7 @@ impl Selection {
             if chunk.iter().fold(false, |any, &logit| any | (logit > floor)) {
                 let first_index = first_index + chunk_idx * CHUNK;
                 let indexed = chunk.iter().enumerate().map(|(i, &logit)| Pair { logit, index: first_index + i });
-                self.pairs.extend(indexed.filter(|pair| pair.logit > floor && self.threshold.is_passed_by(pair.logit)));
+                self.pairs.extend(indexed.filter(|pair| pair.logit > floor && is_above(&self.threshold, pair.logit)));
                 if self.pairs.len() >= self.limit.saturating_mul(2).max(CHUNK) {
                     self.reduce();
                 }
@@ -76,30 +77,9 @@ fn order(a: &Pair, b: &Pair) -> Ordering {
     b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.index.cmp(&b.index))
 }
 
-/// A score as logits are compared with it: `sigmoid(logit) > score`, as it rounds in f32, without the sigmoid for all but
-/// the logits next to the threshold's own.
-struct Threshold {
-    score: f32,
-    /// Scores of logits up to here are not above the threshold.
-    never: f32,
-    /// Scores of logits above this are.
-    always: f32,
-}
-
-impl Threshold {
-    fn new(score: f32) -> Self {
-        let exact = f64::from(score);
-        let logit = (exact / (1.0 - exact)).ln() as f32;
-        // Room for the rounding of the sigmoid: of a few units in the last place of the exponential, and of 1 where the
-        // score is close to it.
-        let room = 1e-3 * logit.abs().max(1.0) + (2.0f64.powi(-22) / (1.0 - exact)) as f32;
-        // A threshold of 0 has the logit -inf, which nothing is below; the sigmoid is a normal number down to -87.
-        Self { score, never: logit - room, always: (logit + room).max(-80.0) }
-    }
-
-    fn is_passed_by(&self, logit: f32) -> bool {
-        logit > self.always || sigmoid(logit) > self.score
-    }
+/// Whether the score of a logit is above the threshold's; only of logits above its `never`.
+fn is_above(threshold: &ScoreThreshold, logit: f32) -> bool {
+    logit > threshold.always || sigmoid(logit) > threshold.score
 }
 
 #[cfg(test)]
@@ -110,14 +90,14 @@ mod tests {
     fn logits_are_compared_as_scores_would_be() {
         let near_one = f32::from_bits(1.0f32.to_bits() - 1);
         for score in [0.0, 1e-30, 1e-6, 0.01, 0.05, 0.3, 0.5, 0.95, 0.999_999, 1.0 - f32::EPSILON, near_one] {
-            let threshold = Threshold::new(score);
+            let threshold = ScoreThreshold::new(score);
             let logit = (f64::from(score) / (1.0 - f64::from(score))).ln().max(-110.0);
             // A fine grid about the threshold, and a coarse one over all that a sigmoid tells apart.
             let near = (-4000..4000).map(|i| (logit + 1e-6 * f64::from(i)) as f32);
             let around = (-4000..4000).map(|i| (logit + 1e-3 * f64::from(i)) as f32);
             let everywhere = (-1100..1100).map(|i| 0.1 * i as f32);
             for logit in near.chain(around).chain(everywhere).chain([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
-                let found = logit > threshold.never && threshold.is_passed_by(logit);
+                let found = logit > threshold.never && is_above(&threshold, logit);
                 assert_eq!(found, sigmoid(logit) > score, "{score}: {logit}");
             }
         }

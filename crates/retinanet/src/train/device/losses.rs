@@ -83,10 +83,9 @@ fn objects(image: &BatchImage) -> Objects<'_> {
 
 /// The sizes of the levels, which the images' alone decides.
 fn grids(model: &Model, training: &Training) -> Pyramid<ImageSize> {
-    let levels = model.network.levels();
-    let grid = |level_idx: usize| {
+    let sizes = (0..model.network.levels().len()).map(|level_idx| {
         let shape = training.output(level_idx).shape;
         ImageSize::new(shape.width, shape.height)
-    };
-    Pyramid::new(levels[0], (0..levels.len()).map(grid).collect()).expect("a network has a pyramid")
+    });
+    model.network.grids(sizes)
 }
