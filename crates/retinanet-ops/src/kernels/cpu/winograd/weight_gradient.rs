@@ -108,7 +108,6 @@ pub(crate) fn weight_gradient_workspace_len(isa: Isa, shape: &ConvShape, maps: &
 }
 
 /// Adds the gradient over all maps, times `scale[Cout]` where there is one, to `gradient`, `[Cout, Cin, 3, 3]`.
-/// A map's input and gradient are stored alike.
 pub(crate) fn weight_gradient(
     isa: Isa,
     shape: &ConvShape,
@@ -200,23 +199,25 @@ struct Target<'a> {
 /// The processor has the instruction set; the map's numbers are as many as its shape says; the tile's rows of the target are
 /// nobody else's.
 unsafe fn transform(isa: Isa, layout: &Layout, map: &GradientMap, place: &Place, target: &Target) {
-    // SAFETY: the caller vouches for it.
-    unsafe {
-        match (isa, map.x, map.y_gradient) {
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Numbers::F32(_), Numbers::F32(_)) => x86::transform_avx512::<f32, f32>(layout, place, target),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Numbers::Bf16(_), Numbers::Bf16(_)) => {
-                x86::transform_avx512::<bf16, bf16>(layout, place, target)
+    macro_rules! stored_as {
+        ($X:ty, $Y:ty) => {
+            // SAFETY: the caller vouches for it.
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { x86::transform_avx512::<$X, $Y>(layout, place, target) },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { x86::transform_avx2::<$X, $Y>(layout, place, target) },
+                _ => unsafe { transform_as::<Lanes<f32, 4>, $X, $Y>(layout, place, target) },
             }
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Numbers::F32(_), Numbers::F32(_)) => x86::transform_avx2::<f32, f32>(layout, place, target),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Numbers::Bf16(_), Numbers::Bf16(_)) => x86::transform_avx2::<bf16, bf16>(layout, place, target),
-            (_, Numbers::F32(_), Numbers::F32(_)) => transform_as::<Lanes<f32, 4>, f32, f32>(layout, place, target),
-            (_, Numbers::Bf16(_), Numbers::Bf16(_)) => transform_as::<Lanes<f32, 4>, bf16, bf16>(layout, place, target),
-            _ => panic!("winograd: weight gradient: expected one floating-point storage"),
-        }
+        };
+    }
+    match (map.x, map.y_gradient) {
+        (Numbers::F32(_), Numbers::F32(_)) => stored_as!(f32, f32),
+        (Numbers::Bf16(_), Numbers::Bf16(_)) => stored_as!(bf16, bf16),
+        // An odd number of channels is f32 in any case.
+        (Numbers::Bf16(_), Numbers::F32(_)) => stored_as!(bf16, f32),
+        (Numbers::F32(_), Numbers::Bf16(_)) => stored_as!(f32, bf16),
+        _ => panic!("winograd: weight gradient: expected floating-point numbers"),
     }
 }
 
