@@ -177,6 +177,21 @@ proptest! {
     }
 }
 
+/// The ids are 1, 2 in the order of the list, and 2, 1 in that of the folder.
+#[test]
+fn ids_that_a_folder_counts_otherwise_are_counted_as_lost() {
+    let folder = tempdir().unwrap();
+    let image = |id, file_name: &str| AnnotatedImage {
+        id,
+        file_name: file_name.to_owned(),
+        size: Some(ImageSize::new(40, 30)),
+        ..AnnotatedImage::default()
+    };
+    let set = AnnotationSet { images: vec![image(1, "9.png"), image(2, "10.png")], ..AnnotationSet::default() };
+    let losses = Format::Yolo.write(folder.path(), vec![("train".to_owned(), set)], &probe).unwrap();
+    assert_eq!(losses.count(Loss::ImageIds), 2);
+}
+
 /// Two images of one name in two folders, one without boxes, one whose file is missing.
 fn sample() -> (TempDir, PathBuf) {
     let folder = tempdir().unwrap();

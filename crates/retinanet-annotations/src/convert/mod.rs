@@ -121,6 +121,10 @@ impl Prepared {
             let mut split: Vec<AnnotatedImage> = images.by_ref().take(count).collect();
             names.begin(folder);
             split.iter_mut().for_each(|image| names.give(image));
+            if format == Format::Yolo {
+                // A folder has no other order, and images are numbered in it when they are read.
+                split.sort_by(|a, b| a.file_name.cmp(&b.file_name));
+            }
             split.retain_mut(|image| measure(format, image, image_size, &mut problems));
             prepared_splits.push((name, split));
         }
