@@ -3,6 +3,7 @@
 /// What a step comes to; `go` is 0 where the losses or the norm are no finite numbers, and then nothing changes.
 struct Report {
     double class_loss, box_loss, norm;
+    long long num_foreground;
     /// On the gradients, so that their norm is within its limit.
     float scale;
     int go;
@@ -45,6 +46,17 @@ struct Tensor {
     double decay;
     long long count;
 };
+
+/// norms[block] = the norm of a tensor's gradient, where the step does not count: somebody will ask what went wrong.
+KERNEL(THREADS) gradient_norms(const Tensor *tensors, const Report *report, double *norms) {
+    if (report->go) return;
+    Tensor tensor = tensors[blockIdx.x];
+    double sum = 0.0;
+    for (long long i = threadIdx.x; i < tensor.count; i += THREADS) sum += double(tensor.gradient[i]) * double(tensor.gradient[i]);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) norms[blockIdx.x] = sqrt(sum);
+}
+TOGETHER(gradient_norms)
 
 /// The part of a parameter that a block does.
 struct Chunk {

@@ -58,12 +58,13 @@ ALONE(assign)
 
 enum Normalizer { PER_IMAGE, PER_BATCH, MOVING_AVERAGE };
 
-/// What the losses of each image are multiplied by; one thread. A moving average moves.
+/// What the losses of each image are multiplied by, and the sum of what learns a box; one thread. A moving average moves.
 KERNEL(THREADS) image_weights(const int *num_foreground, int images, int normalizer, long long momentum, double *average,
-                              float *weights) {
+                              float *weights, long long *total) {
     if (thread_index() != 0) return;
     long long sum = 0;
     for (int image = 0; image < images; image++) sum += num_foreground[image];
+    *total = sum;
     double of_batch = double(max(sum, 1LL)), share = __longlong_as_double(momentum);
     if (normalizer == MOVING_AVERAGE) *average = share * *average + (1.0 - share) * of_batch;
     for (int image = 0; image < images; image++) {

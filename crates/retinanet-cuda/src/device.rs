@@ -122,6 +122,12 @@ pub enum Pass {
 /// Work that was recorded once and can be done again with one call. A device finds its own by their type.
 pub trait Recording: Any + Debug + Send + Sync {}
 
+/// The most bytes that [`Device::fetch`] takes.
+const MOST_FETCHED: usize = 64 << 10;
+
+/// Bytes on their way from a device. A device finds its own by their type; dropped, they are not to arrive any more.
+pub trait Fetch: Any + Debug + Send {}
+
 /// Memory, and work on it in the order in which it is asked for. Work that only depends on the device's memory may still be
 /// under way when a call returns; [`Device::read`] and [`Device::synchronize`] wait.
 pub trait Device: Debug + Send + Sync {
@@ -157,6 +163,21 @@ pub trait Device: Debug + Send + Sync {
     /// # Safety
     /// So many bytes are allocated there.
     unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
+
+    /// Asks for bytes of the device, as they are after all work before, and waits for nothing.
+    ///
+    /// # Errors
+    /// There are more than 64 KiB, or the device has no memory to receive them.
+    ///
+    /// # Safety
+    /// So many bytes are allocated there.
+    unsafe fn fetch(&self, from: Address, bytes: usize) -> Result<Box<dyn Fetch>>;
+
+    /// Waits for bytes that were asked for, and for no work after them.
+    ///
+    /// # Errors
+    /// They are another device's, or work before or the copy failed.
+    fn receive(&self, fetch: Box<dyn Fetch>) -> Result<Vec<u8>>;
 
     /// Copies within the device.
     ///
@@ -218,6 +239,15 @@ pub trait Device: Debug + Send + Sync {
     unsafe fn replay(&self, recording: &dyn Recording) -> Result<()>;
 }
 
+/// Refuses more than [`Device::fetch`] takes.
+pub(crate) fn check_fetch(bytes: usize) -> Result<()> {
+    if bytes <= MOST_FETCHED {
+        return Ok(());
+    }
+    let (expected, found) = (format!("at most {MOST_FETCHED} bytes"), bytes.to_string());
+    Err(Error::Mismatch { place: "fetch".to_owned(), expected, found })
+}
+
 /// Memory that is given back when it is dropped.
 #[derive(Debug)]
 pub struct Memory {
@@ -256,6 +286,23 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: it was allocated in `new`, and whoever borrowed it is gone.
         unsafe { self.device.release(self.address, self.bytes) }
+    }
+}
+
+/// Bytes on their way from a device that is known.
+#[derive(Debug)]
+pub struct Fetching {
+    device: Arc<dyn Device>,
+    fetch: Box<dyn Fetch>,
+}
+
+impl Fetching {
+    /// Waits for them, and for no work after them.
+    ///
+    /// # Errors
+    /// Work before or the copy failed.
+    pub fn wait(self) -> Result<Vec<u8>> {
+        self.device.receive(self.fetch)
     }
 }
 
@@ -314,6 +361,16 @@ impl<'a> Span<'a> {
         self.check("read from a span", bytes.len())?;
         // SAFETY: so many bytes are borrowed.
         unsafe { self.device.read(self.address, bytes) }
+    }
+
+    /// Asks for all of it, as it is after all work before, and waits for nothing.
+    ///
+    /// # Errors
+    /// It is longer than 64 KiB, or the device fails.
+    pub fn fetch(&self) -> Result<Fetching> {
+        // SAFETY: so many bytes are borrowed.
+        let fetch = unsafe { self.device.fetch(self.address, self.bytes)? };
+        Ok(Fetching { device: Arc::clone(self.device), fetch })
     }
 
     /// Copies all of it to the beginning of another, which it does not overlap.

@@ -29,7 +29,8 @@ pub mod network;
 mod twin;
 
 pub use device::{
-    Activation, Address, Argument, Convolution, Device, Element, Launch, Memory, Pass, Recording, Source, Span,
+    Activation, Address, Argument, Convolution, Device, Element, Fetch, Fetching, Launch, Memory, Pass, Recording,
+    Source, Span,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};

@@ -24,6 +24,22 @@ fn what_was_recorded_is_done_again() {
 }
 
 #[test]
+fn bytes_that_are_fetched_are_those_of_when_they_were_asked_for() {
+    for device in devices() {
+        let memory = upload(&device, Element::F32, &[1.0, 2.0]);
+        let fetched = memory.span().fetch().expect("bytes under way");
+        memory.span().zero().expect("zeros");
+        assert_eq!(fetched.wait().expect("bytes"), [1f32, 2.0].map(f32::to_ne_bytes).concat());
+
+        let other: Arc<dyn Device> = Arc::new(Twin::new().expect("another"));
+        // SAFETY: so long is the memory.
+        let foreign = unsafe { device.fetch(memory.span().address(), 8) }.expect("bytes under way");
+        let message = other.receive(foreign).expect_err("another device's").to_string();
+        assert_eq!(message, "fetch: expected bytes of this device, found another device's");
+    }
+}
+
+#[test]
 fn a_recording_holds_no_copies_to_or_from_the_device() {
     let Ok(twin) = Twin::new() else { return println!("skipped: no C++ compiler") };
     let device: Arc<dyn Device> = Arc::new(twin);

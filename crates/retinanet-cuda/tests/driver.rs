@@ -107,6 +107,25 @@ fn bytes_arrive_in_the_order_in_which_they_are_asked_for() {
 }
 
 #[test]
+fn bytes_that_are_fetched_are_those_of_when_they_were_asked_for() {
+    let Some((_turn, gpu)) = gpu() else { return };
+    let memory = Memory::of(&gpu, &[0; 8]).expect("memory");
+    let mut fetched = Vec::new();
+    for _ in 0..5 {
+        add(&memory, 3, 2).expect("a launch");
+        fetched.push(memory.span().fetch().expect("bytes under way"));
+    }
+    // Whoever does not want them any more may go.
+    drop(fetched.pop());
+    for (fetched, expected) in fetched.into_iter().zip([3, 6, 9, 12]) {
+        assert_eq!(fetched.wait().expect("bytes"), [expected; 2].map(i32::to_ne_bytes).concat());
+    }
+    let large = Memory::new(&gpu, (64 << 10) + 1).expect("memory");
+    let message = large.span().fetch().expect_err("too many").to_string();
+    assert_eq!(message, "fetch: expected at most 65536 bytes, found 65537");
+}
+
+#[test]
 fn memory_is_given_back_after_the_work_before() {
     let Some((_turn, gpu)) = gpu() else { return };
     let kept = Memory::new(&gpu, 1000).expect("memory");

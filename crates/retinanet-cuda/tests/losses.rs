@@ -325,9 +325,9 @@ proptest! {
 fn images_weigh_what_the_normalizer_says() {
     for device in devices() {
         let (counts, average) = (upload_i32(&device, &[4, 0, 12]), f64_on(&device, 100.0));
-        let weights = empty(&device, 12);
+        let (weights, total) = (empty(&device, 12), empty(&device, 8));
         let run = |normalizer| {
-            image_weights(normalizer, 3, counts.span(), average.span(), weights.span()).expect("weights");
+            image_weights(normalizer, 3, counts.span(), average.span(), weights.span(), total.span()).expect("weights");
             download(&weights, Element::F32, 3)
         };
         check_close("per image", &run(Normalizer::PerImage), &[1.0 / 12.0, 1.0 / 3.0, 1.0 / 36.0], 1e-7);
@@ -336,5 +336,7 @@ fn images_weigh_what_the_normalizer_says() {
         assert_eq!(run(Normalizer::MovingAverage { momentum: 0.75 }), [(1.0 / 79.0) as f32; 3]);
         run(Normalizer::MovingAverage { momentum: 0.75 });
         assert_eq!(download_f64(&average, 1), [63.25]);
+        // The bits of an integer.
+        assert_eq!(download_f64(&total, 1)[0].to_bits(), 16);
     }
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use retinanet_cuda::kernels::{StepJudge, UpdateRule, UpdateTable, UpdatedTensor};
+use retinanet_cuda::kernels::{PendingReport, StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
 use retinanet_cuda::{Device, Element, Memory, Result};
 use std::sync::Arc;
 use support::{devices, download, numbers, upload};
@@ -77,14 +77,14 @@ fn expected(rule: UpdateRule, [w, g, m, v]: [f32; 4], scale: f32, rate_factor: f
 fn check(rule: UpdateRule, limit: Option<f64>) {
     let has_second = matches!(rule, UpdateRule::Adamw { .. });
     for device in devices() {
-        let (parameters, judge) = (parameters(&device), StepJudge::new(&device).expect("memory"));
+        let (parameters, judge) = (parameters(&device), StepJudge::new(&device, COUNTS.len()).expect("memory"));
         let table = table(&device, &parameters, has_second);
         let (gradients, norm) = joined(&device, &parameters);
         judge.judge(gradients.span(), limit).expect("a norm");
         // SAFETY: the parameters are still there.
         unsafe { judge.update(&table, rule, RATE).expect("a step") };
-        let report = judge.report().expect("a report");
-        assert!((report.norm / norm - 1.0).abs() < 1e-12 && report.is_finite, "{report:?} {norm}");
+        let report = judge.report().and_then(PendingReport::wait).expect("a report");
+        assert!((report.norm / norm - 1.0).abs() < 1e-12 && report.not_finite.is_none(), "{report:?} {norm}");
         let scale = limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0)) as f32;
         for Parameter { values, memory, rate_factor, decay } in &parameters {
             let found = [0, 2, 3].map(|which: usize| download(&memory[which], Element::F32, values[0].len()));
@@ -122,14 +122,20 @@ fn a_step_that_is_not_finite_changes_nothing() {
         let (gradients, _) = joined(&device, &parameters);
         let broken = upload(&device, Element::F32, &[1.0, f32::NAN]);
         let average = upload(&device, Element::F32, &parameters[2].values[1]);
-        let step = |gradients: &Memory, class_loss: f64| -> Result<bool> {
-            let judge = StepJudge::new(&device)?;
+        let step = |gradients: &Memory, class_loss: f64| -> Result<StepReport> {
+            let judge = StepJudge::new(&device, parameters.len())?;
             judge.class_loss().write(&class_loss.to_ne_bytes())?;
             judge.judge(gradients.span(), None)?;
             // SAFETY: the parameters are still there.
-            unsafe { judge.update(&table, UpdateRule::Sgd { momentum: 0.9 }, RATE)? };
+            unsafe {
+                judge.gradient_norms(&table)?;
+                judge.update(&table, UpdateRule::Sgd { momentum: 0.9 }, RATE)?;
+            }
             judge.move_towards(average.span(), parameters[2].memory[0].span(), 0.5)?;
-            Ok(judge.report()?.is_finite)
+            let report = judge.report()?;
+            // The next step begins before anybody asks.
+            judge.begin()?;
+            report.wait()
         };
         let is_unchanged = || {
             download(&average, Element::F32, 4096) == parameters[2].values[1]
@@ -138,10 +144,17 @@ fn a_step_that_is_not_finite_changes_nothing() {
                 })
         };
         for (gradients, class_loss) in [(&broken, 1.0), (&gradients, f64::INFINITY), (&gradients, 1e39)] {
-            assert!(!step(gradients, class_loss).expect("a step"));
+            let report = step(gradients, class_loss).expect("a step");
+            assert_eq!(report.class_loss, class_loss);
+            let norms = report.not_finite.expect("no step that counts");
+            assert_eq!(norms.len(), parameters.len());
+            for (norm, Parameter { values, .. }) in norms.iter().zip(&parameters) {
+                let expected = values[1].iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+                assert!((norm / expected - 1.0).abs() < 1e-12, "{norm} {expected}");
+            }
             assert!(is_unchanged(), "{class_loss}");
         }
-        assert!(step(&gradients, 1.0).expect("a step"));
+        assert_eq!(step(&gradients, 1.0).expect("a step").not_finite, None);
         assert!(!is_unchanged());
         let (found, moved) =
             (download(&average, Element::F32, 1)[0], download(&parameters[2].memory[0], Element::F32, 1)[0]);
@@ -158,10 +171,13 @@ fn what_does_not_fit_is_named() {
         let tensor = UpdatedTensor { parameter: a, gradient: b, first: a, second: None, rate_factor: 1.0, decay: 0.0 };
         let message = UpdateTable::new(&device, &[tensor]).expect_err("other lengths").to_string();
         assert_eq!(message, "optimiser: gradient and moments: expected 2 of 4 bytes, found 28, 4");
-        let judge = StepJudge::new(&device).expect("memory");
+        let judge = StepJudge::new(&device, 4).expect("memory");
         let table = table(&device, &parameters, false);
         // SAFETY: the parameters are still there.
         let step = unsafe { judge.update(&table, UpdateRule::Adamw { step: 1 }, RATE) };
         assert_eq!(step.expect_err("no moment").to_string(), "optimiser: adamw: expected second moments, found none");
+        // SAFETY: as above.
+        let norms = unsafe { judge.gradient_norms(&table) }.expect_err("a table of five").to_string();
+        assert!(norms.starts_with("gradient norms: tensors"), "{norms}");
     }
 }

@@ -7,6 +7,7 @@ use super::call::check;
 use super::context::Context;
 use super::event::Event;
 use super::memory::Block;
+use crate::device::Fetch;
 use crate::error::Result;
 use cudarc::driver::sys::{self, CUdeviceptr};
 use std::collections::VecDeque;
@@ -135,6 +136,39 @@ impl Landing {
     pub(super) fn wait(&self) -> Result<&[u8]> {
         self.landed.wait()?;
         Ok(self.host.bytes())
+    }
+}
+
+/// Bytes that were asked for, and whose chunk is lent until they are received.
+#[derive(Debug)]
+pub(super) struct Underway {
+    landing: Option<Landing>,
+    bytes: usize,
+}
+
+impl Underway {
+    /// Of a landing in which so many bytes are under way.
+    pub(super) fn new(landing: Landing, bytes: usize) -> Self {
+        Self { landing: Some(landing), bytes }
+    }
+
+    /// The landing, if it is of this context, and how many bytes are to come.
+    pub(super) fn take(mut self, context: &Arc<Context>) -> Option<(Landing, usize)> {
+        let is_here = self.landing.as_ref().is_some_and(|landing| Arc::ptr_eq(&landing.host.context, context));
+        if is_here { self.landing.take().map(|landing| (landing, self.bytes)) } else { None }
+    }
+}
+
+impl Fetch for Underway {}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        // The memory is not to be given back while it is written.
+        if let Some(landing) = &self.landing
+            && landing.host.context.make_current().is_ok()
+        {
+            _ = landing.wait();
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use super::call::check;
 use super::event::Event;
 use super::graph::{Capture, Graph};
-use super::staging::{self, CHUNK, SMALL};
+use super::staging::{self, CHUNK, SMALL, Underway};
 use super::state::State;
 use super::{Gpu, memory};
-use crate::device::{Address, Argument, Convolution, Device, Launch, Pass, Recording};
+use crate::device::{Address, Argument, Convolution, Device, Fetch, Launch, Pass, Recording, check_fetch};
 use crate::error::{Error, Result};
 use cudarc::driver::sys;
 use std::any::Any;
@@ -72,6 +72,28 @@ impl Device for Gpu {
             self.order.enter(&self.context)?.staging.landed(landing);
         }
         Ok(())
+    }
+
+    unsafe fn fetch(&self, from: Address, bytes: usize) -> Result<Box<dyn Fetch>> {
+        check_fetch(bytes)?;
+        let mut state = self.order.enter(&self.context)?;
+        state.check_not_capturing("fetch")?;
+        let landing = state.staging.landing(&self.context)?;
+        // SAFETY: as the caller says.
+        unsafe { landing.fetch(&self.context, from.0, bytes)? };
+        Ok(Box::new(Underway::new(landing, bytes)))
+    }
+
+    fn receive(&self, fetch: Box<dyn Fetch>) -> Result<Vec<u8>> {
+        let fetch: Box<dyn Any> = fetch;
+        let Some((landing, bytes)) = fetch.downcast::<Underway>().ok().and_then(|it| it.take(&self.context)) else {
+            let (expected, found) = ("bytes of this GPU".to_owned(), "another device's".to_owned());
+            return Err(Error::Mismatch { place: "fetch".to_owned(), expected, found });
+        };
+        self.context.make_current()?;
+        let received = landing.wait()?[..bytes].to_vec();
+        self.order.enter(&self.context)?.staging.landed(landing);
+        Ok(received)
     }
 
     unsafe fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {

@@ -31,7 +31,7 @@ pub use norm::{
     batch_norm, batch_norm_gradient, batch_norm_statistics, batch_norm_statistics_bytes, channel_sums, group_norm,
     group_norm_gradient, group_norm_statistics_bytes, norm_workspace_bytes,
 };
-pub use optimizer::{StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
+pub use optimizer::{PendingReport, StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
 pub use targets::{GroundTruth, Normalizer, assign_targets, assign_targets_workspace_bytes, image_weights};
 pub use weights::{fold_norm, pack_weight, unpack_weight_gradient, update_running_statistics};
 

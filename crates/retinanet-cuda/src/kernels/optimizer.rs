@@ -2,8 +2,7 @@
 
 use super::launch::{blocks, double, int, launch, long, operand};
 use super::source;
-use crate::bytes::bytes_of_mut;
-use crate::device::{Address, Argument, Device, Memory, Source, Span};
+use crate::device::{Address, Argument, Device, Fetching, Memory, Source, Span};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -52,6 +51,7 @@ pub struct UpdatedTensor<'a> {
 pub struct UpdateTable {
     tensors: Memory,
     chunks: Memory,
+    num_tensors: usize,
     num_chunks: usize,
     has_second: bool,
 }
@@ -85,12 +85,12 @@ impl UpdateTable {
             chunks.extend(numbers.flat_map(i32::to_ne_bytes));
         }
         let (tensors, chunks) = (Memory::of(device, &tensors)?, Memory::of(device, &chunks)?);
-        Ok(Self { tensors, chunks, num_chunks, has_second })
+        Ok(Self { tensors, chunks, num_tensors: parameters.len(), num_chunks, has_second })
     }
 }
 
 /// What a step comes to, as it is read from the device.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Class loss.
     pub class_loss: f64,
@@ -98,33 +98,63 @@ pub struct StepReport {
     pub box_loss: f64,
     /// Of all gradients, before they were clipped.
     pub norm: f64,
-    /// Whether all these are finite: if not, the step has changed nothing.
-    pub is_finite: bool,
+    /// Anchors that learn a box.
+    pub num_foreground: usize,
+    /// None if all these are finite. If not, the step has changed nothing, and this is the norm of the gradient of each tensor, in
+    /// the order of the table that [`StepJudge::gradient_norms`] was given.
+    pub not_finite: Option<Vec<f64>>,
+}
+
+/// A report on its way from the device.
+#[derive(Debug)]
+pub struct PendingReport(Fetching);
+
+impl PendingReport {
+    /// Waits for the step, and for no other that was asked for since.
+    ///
+    /// # Errors
+    /// The step or the copy failed.
+    pub fn wait(self) -> Result<StepReport> {
+        let bytes = self.0.wait()?;
+        let (report, norms) = bytes.split_at(REPORT);
+        let word = |at: usize| std::array::from_fn(|idx| report[at + idx]);
+        let [class_loss, box_loss, norm] = [CLASS_LOSS, BOX_LOSS, NORM].map(|at| f64::from_ne_bytes(word(at)));
+        let num_foreground = i64::from_ne_bytes(word(NUM_FOREGROUND)) as usize;
+        let go = report[GO..] != [0; 4];
+        let norms = || norms.chunks_exact(8).map(|word| f64::from_ne_bytes(std::array::from_fn(|idx| word[idx])));
+        Ok(StepReport { class_loss, box_loss, norm, num_foreground, not_finite: (!go).then(|| norms().collect()) })
+    }
 }
 
 /// What a step comes to, on the device: losses add up in it, and what follows is asked whether the step counts.
 #[derive(Debug)]
 pub struct StepJudge {
+    /// The report, and behind it the norms of the tensors' gradients.
     report: Memory,
     parts: Memory,
 }
 
-/// Bytes of a report: three doubles, a float, an int.
-const REPORT: usize = 32;
+/// Where the parts of a report lie in it, in bytes; `Report` in the kernels.
+const CLASS_LOSS: usize = 0;
+const BOX_LOSS: usize = 8;
+const NORM: usize = 16;
+const NUM_FOREGROUND: usize = 24;
+const GO: usize = 36;
+const REPORT: usize = 40;
 
 impl StepJudge {
-    /// A judge of no step yet.
+    /// A judge of no step yet, of so many tensors.
     ///
     /// # Errors
     /// There is no memory.
-    pub fn new(device: &Arc<dyn Device>) -> Result<Self> {
-        let judge =
-            Self { report: Memory::new(device, REPORT)?, parts: Memory::new(device, PARTS * size_of::<f64>())? };
+    pub fn new(device: &Arc<dyn Device>, num_tensors: usize) -> Result<Self> {
+        let report = Memory::new(device, REPORT + num_tensors * size_of::<f64>())?;
+        let judge = Self { report, parts: Memory::new(device, PARTS * size_of::<f64>())? };
         judge.begin()?;
         Ok(judge)
     }
 
-    /// Begins a step: losses are 0.
+    /// Begins a step: losses are 0, nothing learns a box.
     ///
     /// # Errors
     /// The device fails.
@@ -134,17 +164,22 @@ impl StepJudge {
 
     /// Where the sum of the class losses is, an f64.
     pub fn class_loss(&self) -> Span<'_> {
-        self.report.span().part(0, size_of::<f64>())
+        self.report.span().part(CLASS_LOSS, size_of::<f64>())
     }
 
     /// Where the sum of the box losses is, an f64.
     pub fn box_loss(&self) -> Span<'_> {
-        self.report.span().part(size_of::<f64>(), size_of::<f64>())
+        self.report.span().part(BOX_LOSS, size_of::<f64>())
+    }
+
+    /// Where the number of anchors is that learn a box, an i64.
+    pub fn num_foreground(&self) -> Span<'_> {
+        self.report.span().part(NUM_FOREGROUND, size_of::<i64>())
     }
 
     /// Where the i32 is that is 0 if the step does not count, from [`Self::judge`] on.
     pub fn go(&self) -> Span<'_> {
-        self.report.span().part(REPORT - size_of::<i32>(), size_of::<i32>())
+        self.report.span().part(GO, size_of::<i32>())
     }
 
     /// Finds the norm of all gradients, how they are scaled so that it is at most `limit`, and whether the step counts.
@@ -163,6 +198,22 @@ impl StepJudge {
             launch(gradients, &SOURCE, "square_parts", [num_parts as u32, 1, 1], &squares)?;
             launch(gradients, &SOURCE, "judge", [1, 1, 1], &verdict)
         }
+    }
+
+    /// Finds the norm of each gradient of a table, if the step does not count.
+    ///
+    /// # Errors
+    /// The table has more tensors than there is room for, or the device fails.
+    ///
+    /// # Safety
+    /// What the table was made of is still allocated.
+    pub unsafe fn gradient_norms(&self, table: &UpdateTable) -> Result<()> {
+        let norms = self.report.span().part(REPORT, self.report.span().bytes() - REPORT);
+        let address = |memory: &Memory| Argument::Address(memory.span().address());
+        let norms = operand("gradient norms: tensors", norms, table.num_tensors, 8)?;
+        let arguments = [address(&table.tensors), address(&self.report), norms];
+        // SAFETY: a block for each tensor of the table, and room for its norm; the caller vouches for what it names.
+        unsafe { launch(table.tensors.span(), &SOURCE, "gradient_norms", [table.num_tensors as u32, 1, 1], &arguments) }
     }
 
     /// Moves all parameters of a table, if the step counts.
@@ -219,16 +270,11 @@ impl StepJudge {
         unsafe { launch(average, &SOURCE, "move_towards", [blocks(count), 1, 1], &arguments) }
     }
 
-    /// What the step came to, when all work before is done.
+    /// Asks for what the step comes to, without waiting for it.
     ///
     /// # Errors
-    /// Work before or the copy failed.
-    pub fn report(&self) -> Result<StepReport> {
-        let mut bytes = [0u8; REPORT];
-        self.report.span().read(&mut bytes)?;
-        let mut doubles = [0.0f64; 3];
-        bytes_of_mut(&mut doubles).copy_from_slice(&bytes[..24]);
-        let [class_loss, box_loss, norm] = doubles;
-        Ok(StepReport { class_loss, box_loss, norm, is_finite: bytes[REPORT - 4..] != [0; 4] })
+    /// The device fails.
+    pub fn report(&self) -> Result<PendingReport> {
+        self.report.span().fetch().map(PendingReport)
     }
 }

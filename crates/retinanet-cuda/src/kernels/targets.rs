@@ -103,6 +103,7 @@ pub enum Normalizer {
 /// - `num_foreground`: `[N]` in i32
 /// - `average`: one f64, the state of [`Normalizer::MovingAverage`], which the others do without
 /// - `weights`: `[N]` in f32
+/// - `total`: one i64, the sum of `num_foreground`
 ///
 /// # Errors
 /// A span is shorter than its shape, or the launch fails.
@@ -112,6 +113,7 @@ pub fn image_weights(
     num_foreground: Span<'_>,
     average: Span<'_>,
     weights: Span<'_>,
+    total: Span<'_>,
 ) -> Result<()> {
     let (kind, momentum, average) = match normalizer {
         Normalizer::PerImage => (0, 0.0, NONE),
@@ -125,6 +127,7 @@ pub fn image_weights(
         double(momentum),
         average,
         operand("image weights: weights", weights, images, 4)?,
+        operand("image weights: total", total, 1, 8)?,
     ];
     // SAFETY: the sizes were checked.
     unsafe { launch(weights, &SOURCE, "image_weights", [1, 1, 1], &arguments) }

@@ -131,11 +131,12 @@ impl Losses {
         Ok(())
     }
 
-    /// Begins a batch: what all anchors of all its images are trained toward, and what each image weighs.
+    /// Begins a batch: what all anchors of all its images are trained toward, how many of them learn a box, and what each image
+    /// weighs.
     ///
     /// # Errors
     /// The anchors for this size are not known, an image has more boxes than classes or fewer, or the device fails.
-    pub fn begin(&mut self, padded: ImageSize, images: &[Objects<'_>]) -> Result<()> {
+    pub fn begin(&mut self, padded: ImageSize, images: &[Objects<'_>], judge: &StepJudge) -> Result<()> {
         let device = &self.device;
         let anchors = table(&self.anchors, padded)?;
         let (mut boxes, mut labels, mut first) = (Vec::new(), Vec::new(), vec![0i32]);
@@ -164,7 +165,8 @@ impl Losses {
         let workspace = self.workspace.span();
         assign_targets(&self.options.matcher, anchors, num_images, &ground_truth, to, num_foreground, workspace)?;
         let (average, weights) = (self.average.span(), self.weights.span());
-        image_weights(self.options.normalizer, num_images, num_foreground, average, weights)?;
+        let total = judge.num_foreground();
+        image_weights(self.options.normalizer, num_images, num_foreground, average, weights, total)?;
         self.batch = Some((padded, num_images));
         Ok(())
     }
@@ -226,17 +228,6 @@ impl Losses {
             )?;
         }
         Ok(())
-    }
-
-    /// How many anchors of each image of the batch learn a box, after all work before.
-    ///
-    /// # Errors
-    /// Work before or the copy failed.
-    pub fn num_foreground(&self) -> Result<Vec<usize>> {
-        let Some((_, num_images)) = self.batch else { return Ok(Vec::new()) };
-        let mut counts = vec![0i32; num_images];
-        self.num_foreground.span().read(bytes_of_mut(&mut counts))?;
-        Ok(counts.into_iter().map(|count| count as usize).collect())
     }
 }
 

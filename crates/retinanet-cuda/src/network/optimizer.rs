@@ -4,7 +4,7 @@ use super::tensors::Tensors;
 use super::training::Training;
 use crate::device::Address;
 use crate::error::{Error, Result};
-use crate::kernels::{StepJudge, StepReport, UpdateRule, UpdateTable, UpdatedTensor};
+use crate::kernels::{PendingReport, StepJudge, UpdateRule, UpdateTable, UpdatedTensor};
 
 /// What an optimiser knows of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,8 +50,9 @@ impl Optimizer {
             })
         };
         let device = gradients.span().device();
-        let table = UpdateTable::new(device, &gradients.iter().map(tensor).collect::<Result<Vec<_>>>()?)?;
-        Ok(Self { table, first, second, of: addresses(training), judge: StepJudge::new(device)? })
+        let tensors = gradients.iter().map(tensor).collect::<Result<Vec<_>>>()?;
+        let (table, judge) = (UpdateTable::new(device, &tensors)?, StepJudge::new(device, tensors.len())?);
+        Ok(Self { table, first, second, of: addresses(training), judge })
     }
 
     /// Momentum, or Adam's first moment, of each trained parameter.
@@ -86,7 +87,10 @@ impl Optimizer {
         }
         self.judge.judge(training.gradients().span(), limit)?;
         // SAFETY: the table names the parameters and gradients that are borrowed here, and moments that are ours.
-        unsafe { self.judge.update(&self.table, rule, learning_rate)? };
+        unsafe {
+            self.judge.gradient_norms(&self.table)?;
+            self.judge.update(&self.table, rule, learning_rate)?;
+        }
         training.update_running_statistics(Some(self.judge.go()))?;
         match average {
             Some((average, share)) => self.judge.move_towards(average.span(), training.parameters().span(), share),
@@ -94,11 +98,11 @@ impl Optimizer {
         }
     }
 
-    /// What the last step came to, when all work before is done.
+    /// Asks for what the last step comes to, without waiting for it; gradients are in the order of the network's.
     ///
     /// # Errors
-    /// Work before or the copy failed.
-    pub fn report(&self) -> Result<StepReport> {
+    /// The device fails.
+    pub fn report(&self) -> Result<PendingReport> {
         self.judge.report()
     }
 }

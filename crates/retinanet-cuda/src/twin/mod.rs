@@ -4,7 +4,7 @@ mod compiler;
 mod convolution;
 mod work;
 
-use crate::device::{Address, Convolution, Device, Launch, Pass, Recording};
+use crate::device::{Address, Convolution, Device, Fetch, Launch, Pass, Recording, check_fetch};
 use crate::error::{Error, Result};
 use compiler::Libraries;
 use retinanet_ops::kernels::cpu::training::Workspace;
@@ -40,7 +40,7 @@ pub struct Twin {
     /// What threads are recording at the moment.
     recorders: Mutex<HashMap<ThreadId, Vec<Work>>>,
     workspace: Mutex<Workspace>,
-    /// Whose recordings are whose.
+    /// Whose recordings and fetched bytes are whose.
     identity: Arc<()>,
 }
 
@@ -51,6 +51,14 @@ struct Kept {
 }
 
 impl Recording for Kept {}
+
+#[derive(Debug)]
+struct Fetched {
+    bytes: Vec<u8>,
+    identity: Arc<()>,
+}
+
+impl Fetch for Fetched {}
 
 impl Twin {
     /// A device of its own. Each file of kernels is compiled when it is used for the first time.
@@ -140,6 +148,20 @@ impl Device for Twin {
         // SAFETY: as for `write`.
         unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(work::pointer(from), bytes.len()) };
         Ok(())
+    }
+
+    unsafe fn fetch(&self, from: Address, bytes: usize) -> Result<Box<dyn Fetch>> {
+        check_fetch(bytes)?;
+        let mut fetched = vec![0; bytes];
+        // SAFETY: the caller's.
+        unsafe { self.read(from, &mut fetched)? };
+        Ok(Box::new(Fetched { bytes: fetched, identity: Arc::clone(&self.identity) }))
+    }
+
+    fn receive(&self, fetch: Box<dyn Fetch>) -> Result<Vec<u8>> {
+        let fetch: Box<dyn Any> = fetch;
+        let fetched = fetch.downcast::<Fetched>().ok().filter(|it| Arc::ptr_eq(&it.identity, &self.identity));
+        fetched.map(|it| it.bytes).ok_or_else(|| mismatch("fetch", "bytes of this device", "another device's"))
     }
 
     unsafe fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {

@@ -1,16 +1,15 @@
 //! What a step changes: weights, optimiser, loss.
 
 #[cfg(feature = "cuda")]
-use super::device::DeviceLearner;
+use super::device::{DeviceLearner, DeviceStep};
 use super::event::Event;
 use super::named_state::NamedState;
-use super::not_finite::NotFinite;
 use super::passes::{self, Passed};
 use crate::compute_device::ComputeDevice;
 use crate::config::Config;
 use crate::detector::Detector;
 use crate::ema::AveragedWeights;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::loss::DetectionLoss;
 use crate::model::Model;
 use crate::optim::{Optimizer, clip_gradients, gradient_norm, gradient_norms};
@@ -42,6 +41,28 @@ enum Engine {
     Device(Box<DeviceLearner>),
 }
 
+/// A step that was asked for.
+pub(super) enum Launched {
+    /// And done.
+    Done(Learned),
+    #[cfg(feature = "cuda")]
+    Device(DeviceStep),
+}
+
+impl Launched {
+    /// Waits for the step, and says what came of it.
+    ///
+    /// # Errors
+    /// A device fails.
+    pub(super) fn finish(self) -> Result<Learned> {
+        match self {
+            Self::Done(learned) => Ok(learned),
+            #[cfg(feature = "cuda")]
+            Self::Device(step) => step.finish(),
+        }
+    }
+}
+
 /// What came of a step.
 pub(super) struct Learned {
     pub(super) class_loss: f32,
@@ -49,6 +70,9 @@ pub(super) struct Learned {
     /// Before clipping.
     pub(super) gradient_norm: f64,
     pub(super) num_foreground: usize,
+    /// None if losses and gradients are finite numbers. If not, the step has changed nothing, and these are the norms of the
+    /// gradients of all parameters.
+    pub(super) not_finite: Option<Vec<(String, f64)>>,
 }
 
 impl Learner {
@@ -174,17 +198,26 @@ impl Learner {
         Ok(None)
     }
 
+    /// How many steps may be launched beyond the one that is waited for: a device does one while the next is prepared.
+    pub(super) fn steps_ahead(&self) -> usize {
+        match self.engine {
+            Engine::Cpu(_) => 0,
+            #[cfg(feature = "cuda")]
+            Engine::Device(_) => 1,
+        }
+    }
+
     /// One step of the optimiser; `step` seeds the losses that draw anchors.
     ///
     /// # Errors
-    /// The loss or a gradient is not finite, and nothing has changed; or a tensor operation fails.
-    pub(super) fn step(
+    /// A tensor operation or a device fails.
+    pub(super) fn launch(
         &mut self,
         batch: &Batch,
         step: usize,
         learning_rate: f64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Learned> {
+    ) -> Result<Launched> {
         self.is_collected = matches!(self.engine, Engine::Cpu(_));
         let Self { detector: Detector { config, model, .. }, engine, optimizer, loss, average, .. } = self;
         let network = match engine {
@@ -192,8 +225,7 @@ impl Learner {
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
                 let (parts, now) = ((optimizer, loss, average.as_mut()), (step, learning_rate));
-                device.launch((config, model), parts, batch, now, on_event)?;
-                return device.finish((config, model), batch, now);
+                return device.launch((config, model), parts, batch, now, on_event).map(Launched::Device);
             }
         };
         let passed = passes::run(network, (config, model), loss, batch, step, on_event)?;
@@ -204,17 +236,16 @@ impl Learner {
             Some(limit) => clip_gradients(&model.parameters, gradients, limit)?,
             None => gradient_norm(&model.parameters, gradients)?,
         };
+        let learned = Learned { class_loss, box_loss, gradient_norm: norm, num_foreground, not_finite: None };
         if !(class_loss.is_finite() && box_loss.is_finite() && norm.is_finite()) {
             let norms = gradient_norms(&model.parameters, gradients)?;
-            let losses = [class_loss, box_loss];
-            let found = NotFinite::new(step, losses, norms, learning_rate, &config.train, batch);
-            return Err(Error::LossNotFinite(Box::new(found)));
+            return Ok(Launched::Done(Learned { not_finite: Some(norms), ..learned }));
         }
         optimizer.step(&model.parameters, gradients, learning_rate)?;
         network.update_running_statistics(model)?;
         if let Some(average) = average {
             average.update(&model.parameters)?;
         }
-        Ok(Learned { class_loss, box_loss, gradient_norm: norm, num_foreground })
+        Ok(Launched::Done(learned))
     }
 }

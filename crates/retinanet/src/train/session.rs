@@ -3,14 +3,15 @@
 use super::checkpoint::Checkpoint;
 use super::data_digest::DataDigest;
 use super::event::{Event, Outcome, Step};
-use super::learner::Learner;
-use super::not_finite::causes;
+use super::learner::{Launched, Learned, Learner};
+use super::not_finite::{NotFinite, causes};
 use super::{CheckpointInterval, Divergence, Training, TrainingState};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::plan::InferenceOptions;
 use crate::run::RunFolder;
 use retinanet_data::{Batch, Loader, SampleError};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -62,33 +63,42 @@ impl Session<'_> {
     }
 
     /// The batches of the epoch that are not done yet, or those until it is interrupted.
+    ///
+    /// Where a device learns, a step is asked for before the one before it is waited for, so that the device always has work.
     fn learn(&mut self) -> Result<()> {
         let mut batches = self.loader.epoch_from(self.state.epoch, self.state.batch);
         let loaded_before = self.state.sums.loading;
+        let mut launched = VecDeque::new();
+        let mut begin = Instant::now();
         while !self.interrupted {
-            let (begin, waited_before) = (Instant::now(), batches.waited());
-            let Some(loaded) = batches.next() else {
+            let waited_before = batches.waited();
+            let next = batches.next();
+            let is_last = next.is_none();
+            if let Some(loaded) = next {
+                self.fail(&loaded.failures);
+                let waited = batches.waited() - waited_before;
+                launched.push_back(self.launch(loaded.batch, launched.len(), (batches.position(), waited))?);
+            }
+            let is_due = self.is_checkpoint_due(&launched);
+            let ahead = if is_last || is_due { 0 } else { self.learner.steps_ahead() };
+            while launched.len() > ahead
+                && let Some(step) = launched.pop_front()
+            {
+                self.finish(step, &mut begin)?;
+                self.state.sums.loading = loaded_before + batches.statistics();
+            }
+            if is_last {
                 self.fail(&batches.take_failures());
                 self.state.batch = self.loader.num_batches();
                 break;
-            };
-            self.fail(&loaded.failures);
-            let mut step = self.step(&loaded.batch)?;
-            step.waited = batches.waited() - waited_before;
-            step.duration = begin.elapsed();
-            self.state.advance(&step, batches.position());
-            self.state.sums.loading = loaded_before + batches.statistics();
-            self.tell(Event::Step(step));
-            let loss = step.class_loss + step.box_loss;
-            if let Some(first_loss) = self.state.watch.take(loss, step.num_foreground) {
-                let causes = causes(step.learning_rate, &self.training.config.train, &loaded.batch);
-                self.tell(Event::Diverging(&Divergence { step: step.step, loss, first_loss, causes }));
             }
-            if self.is_checkpoint_due() {
+            if is_due && !self.interrupted {
                 self.save()?;
+                begin = Instant::now();
             }
         }
-        Ok(())
+        // Whoever breaks off keeps what was asked for.
+        launched.into_iter().try_for_each(|step| self.finish(step, &mut begin))
     }
 
     /// Tells of samples that could not be had, of each once.
@@ -100,30 +110,55 @@ impl Session<'_> {
         }
     }
 
-    fn step(&mut self, batch: &Batch) -> Result<Step> {
+    /// Asks for a step, beside so many that are not finished yet.
+    fn launch(
+        &mut self,
+        mut batch: Batch,
+        unfinished: usize,
+        (position, waited): (usize, Duration),
+    ) -> Result<LaunchedStep> {
         let Self { training, loader, learner, state, .. } = self;
         let train = &training.config.train;
-        let total_steps = loader.num_batches() * train.epochs;
-        let learning_rate = train.scaled_learning_rate() * train.schedule.factor(state.step, total_steps);
-        let learned = learner.step(batch, state.step, learning_rate, self.on_event).map_err(|error| match error {
-            Error::LossNotFinite(mut found) => {
-                found.images = names(training, batch);
-                Error::LossNotFinite(found)
-            }
-            other => other,
-        })?;
-        Ok(Step {
-            epoch: state.epoch,
-            step: state.step,
+        let (step, total_steps) = (state.step + unfinished, loader.num_batches() * train.epochs);
+        let learning_rate = train.scaled_learning_rate() * train.schedule.factor(step, total_steps);
+        let launched = learner.launch(&batch, step, learning_rate, self.on_event)?;
+        // Of the batch, only what is known of its images is still wanted.
+        batch.pixels = Vec::new();
+        Ok(LaunchedStep { launched, batch, step, learning_rate, position, waited })
+    }
+
+    /// Waits for a step, and takes it along. `begin` is when the one before was done, and becomes when this one is.
+    fn finish(&mut self, launched: LaunchedStep, begin: &mut Instant) -> Result<()> {
+        let LaunchedStep { launched, batch, step, learning_rate, position, waited } = launched;
+        let Learned { class_loss, box_loss, gradient_norm, num_foreground, not_finite } = launched.finish()?;
+        let train = &self.training.config.train;
+        if let Some(norms) = not_finite {
+            let mut found = NotFinite::new(step, [class_loss, box_loss], norms, learning_rate, train, &batch);
+            found.images = names(self.training, &batch);
+            return Err(Error::LossNotFinite(Box::new(found)));
+        }
+        let done = Instant::now();
+        let step = Step {
+            epoch: self.state.epoch,
+            step,
             images: batch.images.len(),
-            class_loss: learned.class_loss,
-            box_loss: learned.box_loss,
-            gradient_norm: learned.gradient_norm,
+            class_loss,
+            box_loss,
+            gradient_norm,
             learning_rate,
-            num_foreground: learned.num_foreground,
-            duration: Duration::ZERO,
-            waited: Duration::ZERO,
-        })
+            num_foreground,
+            duration: done - *begin,
+            waited,
+        };
+        *begin = done;
+        self.state.advance(&step, position);
+        self.tell(Event::Step(step));
+        let loss = class_loss + box_loss;
+        if let Some(first_loss) = self.state.watch.take(loss, num_foreground) {
+            let causes = causes(learning_rate, train, &batch);
+            self.tell(Event::Diverging(&Divergence { step: step.step, loss, first_loss, causes }));
+        }
+        Ok(())
     }
 
     /// Scores the epoch where it is to be scored, and goes to the next.
@@ -173,14 +208,13 @@ impl Session<'_> {
         self.save_state()
     }
 
-    /// Whether a checkpoint is to be written within an epoch.
-    fn is_checkpoint_due(&self) -> bool {
+    /// Whether a checkpoint is to be written within an epoch, after the steps that are not finished yet.
+    fn is_checkpoint_due(&self, launched: &VecDeque<LaunchedStep>) -> bool {
         // The end of an epoch has one of its own.
-        let is_within = !self.interrupted && self.state.batch < self.loader.num_batches();
-        is_within
+        launched.back().is_some_and(|last| last.position < self.loader.num_batches())
             && match self.training.checkpoint_every {
                 CheckpointInterval::Epoch => false,
-                CheckpointInterval::Steps(steps) => self.state.step.is_multiple_of(steps.max(1)),
+                CheckpointInterval::Steps(steps) => (self.state.step + launched.len()).is_multiple_of(steps.max(1)),
                 CheckpointInterval::Time(time) => self.saved.elapsed() >= time,
             }
     }
@@ -213,6 +247,19 @@ impl Session<'_> {
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// A step that was asked for, and what will be told of it.
+struct LaunchedStep {
+    launched: Launched,
+    /// Without its pixels.
+    batch: Batch,
+    step: usize,
+    learning_rate: f64,
+    /// Where the epoch goes on after it.
+    position: usize,
+    /// For its batch.
+    waited: Duration,
 }
 
 /// What the images of a batch are called.

@@ -68,7 +68,7 @@ pub(super) fn run(
                 }
             }
             let objects: Vec<Objects<'_>> = batch.images.iter().map(objects).collect();
-            losses.begin(batch.padded, &objects)?;
+            losses.begin(batch.padded, &objects, judge)?;
         }
         training.forward(&batch.pixels[pixels], size)?;
         losses.add(training, images, judge)?;

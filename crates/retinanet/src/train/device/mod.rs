@@ -8,22 +8,20 @@ pub use step::DeviceTrainingStep;
 
 use super::event::Event;
 use super::learner::Learned;
-use super::not_finite::NotFinite;
 use super::passes::Passed;
 use crate::config::Config;
 use crate::ema::AveragedWeights;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::loss::DetectionLoss;
 use crate::model::{Model, values};
 use crate::optim::{self, OptimizerConfig};
 use crate::plan::device::element;
 use passes::HostLosses;
 use retinanet_cuda::Device;
-use retinanet_cuda::kernels::UpdateRule;
+use retinanet_cuda::kernels::{PendingReport, StepReport, UpdateRule};
 use retinanet_cuda::network::{Losses, Optimizer, Tensors, Training, TrainingOptions, UpdateNumbers};
 use retinanet_data::Batch;
 use retinanet_ops::network::Parameters;
-use retinanet_ops::network::training::Gradients;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -36,8 +34,8 @@ pub(super) struct DeviceLearner {
     losses: Option<Losses>,
     optimizer: Optimizer,
     average: Option<Tensors>,
-    /// Of the last step, where the processor knows it.
-    num_foreground: Option<usize>,
+    /// Of what is trained.
+    names: Arc<[String]>,
 }
 
 impl DeviceLearner {
@@ -64,7 +62,8 @@ impl DeviceLearner {
         let optimizer = Optimizer::new(&training, has_second, numbers)?;
         let average = train.ema.map(|_| training.parameters().zeros_like()).transpose()?;
         let losses = losses::losses(device, config, model.network.num_classes())?;
-        Ok(Self { training, losses, optimizer, average, num_foreground: None })
+        let names = names(training.gradients()).into();
+        Ok(Self { training, losses, optimizer, average, names })
     }
 
     /// Gives the device what a learner starts from.
@@ -117,8 +116,7 @@ impl DeviceLearner {
         Ok(())
     }
 
-    /// Asks the device for a step of the optimiser, and waits for nothing unless the processor computes the losses; returns what
-    /// is known by then.
+    /// Asks the device for a step of the optimiser, and waits for nothing unless the processor computes the losses.
     ///
     /// # Errors
     /// The device fails.
@@ -129,10 +127,9 @@ impl DeviceLearner {
         batch: &Batch,
         (step, learning_rate): (usize, f64),
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    ) -> Result<DeviceStep> {
         let judge = self.optimizer.judge();
         judge.begin()?;
-        self.num_foreground = None;
         match &mut self.losses {
             Some(losses) => losses::run((&mut self.training, losses, judge), (config, model), batch, step, on_event)?,
             None => {
@@ -141,7 +138,7 @@ impl DeviceLearner {
                 let Passed { class_loss, box_loss, num_foreground } = passed;
                 judge.class_loss().write(&f64::from(class_loss).to_ne_bytes())?;
                 judge.box_loss().write(&f64::from(box_loss).to_ne_bytes())?;
-                self.num_foreground = Some(num_foreground);
+                judge.num_foreground().write(&(num_foreground as i64).to_ne_bytes())?;
             }
         }
         let (rule, steps) = optimizer.begin_step();
@@ -151,44 +148,32 @@ impl DeviceLearner {
         };
         let average = self.average.as_ref().zip(average.map(AveragedWeights::begin_update));
         let numbers = (rule, learning_rate, config.train.clip_norm);
-        Ok(self.optimizer.step(&self.training, numbers, average)?)
+        self.optimizer.step(&self.training, numbers, average)?;
+        Ok(DeviceStep { report: self.optimizer.report()?, names: Arc::clone(&self.names) })
     }
+}
 
-    /// Waits for the last step, and says what came of it.
+/// A step that a device was asked for.
+pub(super) struct DeviceStep {
+    report: PendingReport,
+    /// Of what is trained, in the order of the report.
+    names: Arc<[String]>,
+}
+
+impl DeviceStep {
+    /// Waits for the step, but for none that was launched after it, and says what came of it.
     ///
     /// # Errors
-    /// The loss or a gradient is not finite, and nothing has changed on the device; or the device fails.
-    pub(super) fn finish(
-        &self,
-        (config, model): (&Config, &Model),
-        batch: &Batch,
-        (step, learning_rate): (usize, f64),
-    ) -> Result<Learned> {
-        let report = self.optimizer.report()?;
-        let [class_loss, box_loss] = [report.class_loss as f32, report.box_loss as f32];
-        if !report.is_finite {
-            let norms = optim::gradient_norms(&model.parameters, &self.gradients()?)?;
-            let losses = [class_loss, box_loss];
-            let found = NotFinite::new(step, losses, norms, learning_rate, &config.train, batch);
-            return Err(Error::LossNotFinite(Box::new(found)));
-        }
-        let num_foreground = match (self.num_foreground, &self.losses) {
-            (None, Some(losses)) => losses.num_foreground()?.iter().sum(),
-            (known, _) => known.unwrap_or_default(),
-        };
-        Ok(Learned { class_loss, box_loss, gradient_norm: report.norm, num_foreground })
-    }
-
-    /// The gradients of the last step.
-    fn gradients(&self) -> Result<Gradients> {
-        let gradients = self.training.gradients();
-        let gradient = |name: String| gradients.read(&name).map(|values| (name, values));
-        Ok(names(gradients)
-            .into_iter()
-            .map(gradient)
-            .collect::<retinanet_cuda::Result<Vec<_>>>()?
-            .into_iter()
-            .collect())
+    /// The device fails.
+    pub(super) fn finish(self) -> Result<Learned> {
+        let StepReport { class_loss, box_loss, norm, num_foreground, not_finite } = self.report.wait()?;
+        Ok(Learned {
+            class_loss: class_loss as f32,
+            box_loss: box_loss as f32,
+            gradient_norm: norm,
+            num_foreground,
+            not_finite: not_finite.map(|norms| self.names.iter().cloned().zip(norms).collect()),
+        })
     }
 }
 

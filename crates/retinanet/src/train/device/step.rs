@@ -1,6 +1,6 @@
 //! Steps of a training without the training around them.
 
-use super::DeviceLearner;
+use super::{DeviceLearner, DeviceStep};
 use crate::config::Config;
 use crate::ema::AveragedWeights;
 use crate::error::Result;
@@ -22,6 +22,8 @@ pub struct DeviceTrainingStep {
     optimizer: Optimizer,
     loss: DetectionLoss,
     average: Option<AveragedWeights>,
+    /// Of the last step.
+    pending: Option<DeviceStep>,
 }
 
 impl DeviceTrainingStep {
@@ -36,19 +38,23 @@ impl DeviceTrainingStep {
         let mut learner = DeviceLearner::new(device, config, model, &optimizer)?;
         learner.distribute(&model.parameters, (&optimizer, &loss), average.as_ref())?;
         let (device, config, model) = (Arc::clone(device), config.clone(), model.clone());
-        Ok(Self { device, config, model, learner, optimizer, loss, average })
+        Ok(Self { device, config, model, learner, optimizer, loss, average, pending: None })
     }
 
-    /// Asks the device for a step; waits for nothing, unless the configuration has losses that the processor computes. A step
-    /// whose loss is not finite changes nothing.
+    /// Asks the device for a step, and waits for the one before, as a training does; for this one, too, where the configuration
+    /// has losses that the processor computes. A step whose loss is not finite changes nothing.
     ///
     /// # Errors
     /// The device fails.
     pub fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<()> {
-        let Self { config, model, learner, optimizer, loss, average, .. } = self;
+        let Self { config, model, learner, optimizer, loss, average, pending, .. } = self;
         // The first of all would be told of; the seed of the others is of no account to losses on a device.
         let (now, ignore) = ((1, learning_rate), &mut |_: crate::Event<'_>| ControlFlow::Continue(()));
-        learner.launch((config, model), (optimizer, loss, average.as_mut()), batch, now, ignore)
+        let launched = learner.launch((config, model), (optimizer, loss, average.as_mut()), batch, now, ignore)?;
+        if let Some(before) = pending.replace(launched) {
+            before.finish()?;
+        }
+        Ok(())
     }
 
     /// Waits for all steps.
