@@ -5,8 +5,8 @@ mod support;
 use half::bf16;
 use proptest::prelude::*;
 use retinanet_cuda::kernels::{
-    NormalisationTable, accumulate, add, convert, fold_norm, gate, max_pool, max_pool_gradient, normalise, pack_weight,
-    relu, relu_gradient, unpack_weight_gradient, update_running_statistics, upsample_add, upsample_gradient,
+    accumulate, add, convert, fold_norm, gate, max_pool, max_pool_gradient, pack_weight, relu, relu_gradient,
+    unpack_weight_gradient, update_running_statistics, upsample_add, upsample_gradient,
 };
 use retinanet_cuda::{Activation, Element, Memory};
 use retinanet_ops::kernels::cpu::{self, Isa};
@@ -208,29 +208,5 @@ fn running_statistics_move_where_they_may() {
         assert_eq!(after(None), moved);
         assert_eq!(after(Some(1)), moved);
         assert_eq!(after(Some(0)), [0.0, 1.0, 1.0, 1.0]);
-    }
-}
-
-#[test]
-fn pictures_are_normalised_into_a_canvas() {
-    for device in devices() {
-        let table = NormalisationTable::new(&device, |byte, channel| f32::from(byte) / 2.0 - channel as f32).unwrap();
-        let bytes: Vec<u8> = (0..2 * 3 * 3).collect();
-        let picture = Memory::of(&device, &bytes).unwrap();
-        for element in ELEMENTS {
-            let canvas = empty(&device, 4 * 5 * 3 * element.size());
-            normalise(&table, ((2, 3), picture.span()), element, ((4, 5), canvas.span())).unwrap();
-            for (i, found) in download(&canvas, element, 60).into_iter().enumerate() {
-                let (row, column, channel) = (i / 15, i / 3 % 5, i % 3);
-                let is_inside = row < 2 && column < 3;
-                let expected = ((row * 3 + column) * 3 + channel) as f32 / 2.0 - channel as f32;
-                assert_eq!(found, if is_inside { expected } else { 0.0 }, "{row} {column} {channel}");
-            }
-            let too_large = normalise(&table, ((5, 3), picture.span()), element, ((4, 5), canvas.span()));
-            assert_eq!(
-                too_large.unwrap_err().to_string(),
-                "normalisation: rows and columns: expected at most (4, 5), found (5, 3)"
-            );
-        }
     }
 }

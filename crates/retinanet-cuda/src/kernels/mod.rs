@@ -10,7 +10,6 @@ mod class_loss;
 pub(crate) mod convolution;
 mod detections;
 mod elementwise;
-mod images;
 mod launch;
 mod maps;
 mod norm;
@@ -25,7 +24,6 @@ pub use detections::{
     Borders, MOST_CANDIDATES, PostProcessing, detect, detections_bytes, detections_workspace_bytes, read_detections,
 };
 pub use elementwise::{accumulate, add, convert, gate, relu, relu_gradient};
-pub use images::{NormalisationTable, normalise};
 pub use maps::{max_pool, max_pool_gradient, upsample_add, upsample_gradient};
 pub use norm::{
     batch_norm, batch_norm_gradient, batch_norm_statistics, batch_norm_statistics_bytes, channel_sums, group_norm,
@@ -61,7 +59,6 @@ pub const SOURCES: &[&Source] = &[
     &convolution::SOURCE,
     &detections::SOURCE,
     &elementwise::SOURCE,
-    &images::SOURCE,
     &maps::SOURCE,
     &norm::SOURCE,
     &optimizer::SOURCE,
