@@ -122,6 +122,8 @@ pub(crate) enum Dtype {
     F32,
     /// bfloat16, on processors with AVX512-BF16 and GPUs of compute capability 8.0
     Bf16,
+    /// Half precision, on GPUs
+    F16,
     /// 8 bits, of quantised models
     Int8,
 }
@@ -174,6 +176,7 @@ impl Dtype {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
             Self::Int8 => Precision::Int8,
         }
     }

@@ -166,8 +166,13 @@ KERNEL(MANY) select_candidates_bf16(const bf16 *logits, int count, float score, 
                                     const int *found, int limit, Key *best, int *num_best, int levels, int level) {
     select_candidates<bf16>(logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level);
 }
+KERNEL(MANY) select_candidates_f16(const f16 *logits, int count, float score, float never, float always, const Key *keys, int room,
+                                   const int *found, int limit, Key *best, int *num_best, int levels, int level) {
+    select_candidates<f16>(logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level);
+}
 TOGETHER(select_candidates_f32)
 TOGETHER(select_candidates_bf16)
+TOGETHER(select_candidates_f16)
 
 /// A box with all that suppression asks.
 struct Found {

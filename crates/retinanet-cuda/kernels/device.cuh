@@ -1,4 +1,4 @@
-// What all kernels stand on: bfloat16 as raw bits, loads of 16 bytes, sums within a block. No header is included, so that NVRTC
+// What all kernels stand on: bfloat16 and half precision as raw bits, loads of 16 bytes, sums within a block. No header is included, so that NVRTC
 // needs no paths; on the host, `host.h` stands before it.
 
 #ifdef __CUDACC__
@@ -20,27 +20,49 @@ template <typename T> INLINE T from_lane(T value, int lane) { return __shfl_sync
 /// Threads of a block, unless a kernel says otherwise.
 #define THREADS 256
 
-// Kernels NAME_f32 and NAME_bf16 of the template NAME<T>, whose parameters PARAMETERS(T) gives.
+// Kernels NAME_f32, NAME_bf16 and NAME_f16 of the template NAME<T>, whose parameters PARAMETERS(T) gives.
 #define FOR_ELEMENTS(WHICH, NAME, ARGUMENTS)                                                                                \
     KERNEL(THREADS) NAME##_f32(PARAMETERS(float)) { NAME<float> ARGUMENTS; }                                                \
     KERNEL(THREADS) NAME##_bf16(PARAMETERS(bf16)) { NAME<bf16> ARGUMENTS; }                                                 \
-    WHICH(NAME##_f32) WHICH(NAME##_bf16)
+    KERNEL(THREADS) NAME##_f16(PARAMETERS(f16)) { NAME<f16> ARGUMENTS; }                                                    \
+    WHICH(NAME##_f32) WHICH(NAME##_bf16) WHICH(NAME##_f16)
 
 // As above for NAME<T, V>: V numbers at once, 16 bytes in the kernels called wide.
 #define FOR_VECTORS(WHICH, NAME, ARGUMENTS)                                                                                 \
     KERNEL(THREADS) NAME##_f32(PARAMETERS(float)) { NAME<float, 1> ARGUMENTS; }                                             \
     KERNEL(THREADS) NAME##_bf16(PARAMETERS(bf16)) { NAME<bf16, 1> ARGUMENTS; }                                              \
     KERNEL(THREADS) NAME##_wide_f32(PARAMETERS(float)) { NAME<float, 4> ARGUMENTS; }                                        \
+    KERNEL(THREADS) NAME##_f16(PARAMETERS(f16)) { NAME<f16, 1> ARGUMENTS; }                                                 \
     KERNEL(THREADS) NAME##_wide_bf16(PARAMETERS(bf16)) { NAME<bf16, 8> ARGUMENTS; }                                         \
-    WHICH(NAME##_f32) WHICH(NAME##_bf16) WHICH(NAME##_wide_f32) WHICH(NAME##_wide_bf16)
+    KERNEL(THREADS) NAME##_wide_f16(PARAMETERS(f16)) { NAME<f16, 8> ARGUMENTS; }                                            \
+    WHICH(NAME##_f32) WHICH(NAME##_bf16) WHICH(NAME##_f16)                                                                  \
+    WHICH(NAME##_wide_f32) WHICH(NAME##_wide_bf16) WHICH(NAME##_wide_f16)
 
 /// The upper half of an f32.
 struct bf16 {
     unsigned short bits;
 };
 
+/// Half precision: 10 bits of mantissa, numbers up to 65504.
+struct f16 {
+    unsigned short bits;
+};
+
 INLINE float load(float value) { return value; }
 INLINE float load(bf16 value) { return __uint_as_float(unsigned(value.bits) << 16); }
+
+INLINE float load(f16 value) {
+#ifdef __CUDACC__
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+    return result;
+#else
+    unsigned sign = unsigned(value.bits & 0x8000) << 16, rest = value.bits & 0x7fff;
+    // Below 2^-14 there is no leading one: so many steps of 2^-24.
+    if (rest < 0x400) return __uint_as_float(sign | __float_as_uint(float(rest) * 0x1p-24f));
+    return __uint_as_float(sign | (rest < 0x7c00 ? (rest << 13) + (112u << 23) : 0x7f800000u | rest << 13));
+#endif
+}
 
 /// The nearest number of a type, ties to even.
 template <typename T> INLINE T nearest(float value);
@@ -55,6 +77,22 @@ template <> INLINE bf16 nearest<bf16>(float value) {
     // What is left of a NaN must not be an infinity.
     if (value != value) return {(unsigned short)((bits >> 16) | 0x40)};
     return {(unsigned short)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+#endif
+}
+
+template <> INLINE f16 nearest<f16>(float value) {
+#ifdef __CUDACC__
+    f16 result;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+    return result;
+#else
+    unsigned bits = __float_as_uint(value), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    if (value != value) return {(unsigned short)(sign | 0x7fff)};
+    // From half a step above the largest on.
+    if (rest >= 0x477ff000) return {(unsigned short)(sign | 0x7c00)};
+    // A sum with 2^-1 ends where a step of 2^-24 does, and is rounded as any sum.
+    if (rest < 0x38800000) return {(unsigned short)(sign | (__float_as_uint(__uint_as_float(rest) + 0.5f) - 0x3f000000u))};
+    return {(unsigned short)(sign | ((rest + 0xfff + (rest >> 13 & 1)) - (112u << 23)) >> 13)};
 #endif
 }
 
@@ -98,6 +136,9 @@ template <> struct Wide<float> {
     static constexpr int COUNT = 4;
 };
 template <> struct Wide<bf16> {
+    static constexpr int COUNT = 8;
+};
+template <> struct Wide<f16> {
     static constexpr int COUNT = 8;
 };
 

@@ -95,12 +95,15 @@ template <typename T> INLINE void add(const T *a, const T *b, int is_relu, T *y,
 FOR_ELEMENTS(ALONE, add, (a, b, is_relu, y, vectors, count))
 #undef PARAMETERS
 
-KERNEL(THREADS) convert_f32_bf16(const float *from, bf16 *to, long long count) {
-    for (long long i = thread_index(); i < count; i += num_threads()) to[i] = nearest<bf16>(from[i]);
-}
-ALONE(convert_f32_bf16)
-
-KERNEL(THREADS) convert_bf16_f32(const bf16 *from, float *to, long long count) {
-    for (long long i = thread_index(); i < count; i += num_threads()) to[i] = load(from[i]);
-}
-ALONE(convert_bf16_f32)
+// From f32 to T, and back.
+#define CONVERT(T)                                                                                                          \
+    KERNEL(THREADS) convert_f32_##T(const float *from, T *to, long long count) {                                            \
+        for (long long i = thread_index(); i < count; i += num_threads()) to[i] = nearest<T>(from[i]);                      \
+    }                                                                                                                       \
+    KERNEL(THREADS) convert_##T##_f32(const T *from, float *to, long long count) {                                          \
+        for (long long i = thread_index(); i < count; i += num_threads()) to[i] = load(from[i]);                            \
+    }                                                                                                                       \
+    ALONE(convert_f32_##T) ALONE(convert_##T##_f32)
+CONVERT(bf16)
+CONVERT(f16)
+#undef CONVERT

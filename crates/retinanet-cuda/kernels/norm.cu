@@ -19,13 +19,16 @@ template <int V> struct Tile {
     }
 };
 
-/// What numbers are added in before their sum goes on in double precision: SHORT_SUM products of bfloat16, which f32 holds exactly,
+/// What numbers are added in before their sum goes on in double precision: SHORT_SUM products of 16 bits, which f32 holds exactly,
 /// in f32; those of f32 in double precision, as a variance is a small difference of large sums.
 template <typename T> struct Short;
 template <> struct Short<float> {
     using Sum = double;
 };
 template <> struct Short<bf16> {
+    using Sum = float;
+};
+template <> struct Short<f16> {
     using Sum = float;
 };
 #define SHORT_SUM 8

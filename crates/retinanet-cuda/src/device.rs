@@ -1,6 +1,8 @@
 //! Memory of a device, and work on it in one order.
 
+use crate::bytes::bytes_of;
 use crate::error::{Error, Result};
+use half::{bf16, f16};
 use retinanet_ops::kernels::ConvShape;
 use std::any::Any;
 use std::fmt::Debug;
@@ -19,14 +21,47 @@ pub enum Element {
     F32,
     /// bfloat16; sums are f32.
     Bf16,
+    /// Half precision; sums are f32.
+    F16,
 }
 
 impl Element {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
     /// Bytes of a number.
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    /// As kernels and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Numbers as they are stored, each rounded to the nearest.
+    pub fn narrow(self, numbers: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => bytes_of(numbers).to_vec(),
+            Self::Bf16 => numbers.iter().flat_map(|&number| bf16::from_f32(number).to_ne_bytes()).collect(),
+            Self::F16 => numbers.iter().flat_map(|&number| f16::from_f32(number).to_ne_bytes()).collect(),
+        }
+    }
+
+    /// Numbers that are stored in so many bytes.
+    pub fn widen(self, bytes: &[u8]) -> Vec<f32> {
+        let halves = || bytes.as_chunks::<2>().0.iter();
+        match self {
+            Self::F32 => bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect(),
+            Self::Bf16 => halves().map(|&bytes| bf16::from_ne_bytes(bytes).to_f32()).collect(),
+            Self::F16 => halves().map(|&bytes| f16::from_ne_bytes(bytes).to_f32()).collect(),
         }
     }
 }

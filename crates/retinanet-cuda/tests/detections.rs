@@ -156,7 +156,7 @@ fn detections_are_those_of_the_processor() {
     let coarse = |x: f32| (x * 200.0).floor() / 8.0 - 5.0;
     let fine = |x: f32| x * 9.0 - 7.0;
     let base = PostProcessing { score_threshold: 0.3, ..POST };
-    for element in [Element::F32, Element::Bf16] {
+    for element in Element::ALL {
         let scenes =
             [Scene::new(1, element, 4, &[300, 75, 0, 7], coarse), Scene::new(2, element, 3, &[299, 101], fine)];
         for scene in &scenes {
@@ -180,7 +180,7 @@ fn the_best_of_more_candidates_than_there_is_room_for_are_found() {
     let rising = |x: f32| x + 1.0;
     let equal = |_: f32| 1.0;
     let few = |x: f32| (x * 3.0).floor();
-    for element in [Element::F32, Element::Bf16] {
+    for element in Element::ALL {
         Scene::new(3, element, 8, &[5000, 10], rising).check(element, &post);
         Scene::new(4, element, 8, &[5000], equal).check(element, &post);
         Scene::new(5, element, 7, &[5001], few).check(element, &post);

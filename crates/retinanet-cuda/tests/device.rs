@@ -102,7 +102,7 @@ fn convolutions_and_their_gradients_are_plain_sums() {
         ([1, 6, 5, 8], [4, 4, 3, 3], 1, 1, 2),
     ];
     for device in devices() {
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             for ([batch, height, width, channels], weight, stride, padding, groups) in cases {
                 let input = ImageShape { batch, height, width, channels };
                 let shape = ConvShape::new(input, weight, stride, padding, groups).expect("a convolution");

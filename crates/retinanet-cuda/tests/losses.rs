@@ -44,7 +44,7 @@ fn losses(num_classes: usize) -> Vec<(ClassLoss, Curve, Alpha)> {
 #[test]
 fn class_losses_are_those_of_the_processor() {
     for device in devices() {
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             for (images, anchors, num_classes) in
                 [(1, 1, 1), (2, 37, 3), (3, 40, 8), (1, 24, 91), (2, 9, 80), (2, 5, 7)]
             {
@@ -111,16 +111,18 @@ fn class_losses_are_those_of_the_processor() {
                     assert!((found - 10.0 - weighted).abs() <= 1e-6 * weighted, "{what}: {weighted}, {}", found - 10.0);
                     assert_eq!(found.to_bits(), run().to_bits(), "{what}");
                     let found = download(&gradient_on, element, logits.len());
-                    let rounding = match element {
-                        Element::F32 => 0.0,
-                        Element::Bf16 => 1.0 / 256.0,
+                    // Half precision has no smaller steps than 2^-24.
+                    let (rounding, least) = match element {
+                        Element::F32 => (0.0, 1e-37),
+                        Element::Bf16 => (1.0 / 256.0, 1e-37),
+                        Element::F16 => (1.0 / 2048.0, 3e-8),
                     };
                     // Number by number, not against the largest.
                     for (i, (&found, &expected)) in found.iter().zip(&gradient).enumerate() {
                         // A power by way of a logarithm a has the rounding of a, on both sides.
                         let of_power =
                             if is_any_power { 2.4e-7 * expected.abs().max(f32::MIN_POSITIVE).ln().abs() } else { 0.0 };
-                        let tolerance = (2e-6 + rounding + of_power) * expected.abs() + 1e-37;
+                        let tolerance = (2e-6 + rounding + of_power) * expected.abs() + least;
                         assert!((found - expected).abs() <= tolerance, "{what}: {i}: {expected}, {found}");
                     }
                 }

@@ -2,7 +2,6 @@
 
 mod support;
 
-use half::bf16;
 use proptest::prelude::*;
 use retinanet_cuda::kernels::{
     accumulate, add, convert, fold_norm, gate, max_pool, max_pool_gradient, pack_weight, relu, relu_gradient,
@@ -13,12 +12,10 @@ use retinanet_ops::kernels::cpu::{self, Isa};
 use retinanet_ops::kernels::{ImageShape, PoolShape};
 use support::{check_close, devices, download, empty, epsilon, numbers, numbers_of, upload, upload_i32};
 
-const ELEMENTS: [Element; 2] = [Element::F32, Element::Bf16];
-
 #[test]
 fn elementwise_kernels_do_what_they_say() {
     for device in devices() {
-        for element in ELEMENTS {
+        for element in Element::ALL {
             for count in [1, 7, 8, 1000, 4099] {
                 let (mut x, y) = (numbers_of(element, 1, count), numbers_of(element, 2, count));
                 x[0] = f32::NAN;
@@ -40,7 +37,7 @@ fn elementwise_kernels_do_what_they_say() {
                 add(element, count, on_y.span(), on_y.span(), Activation::Relu, to.span()).unwrap();
                 gate(element, count, on_y.span(), to.span()).unwrap();
                 accumulate(element, count, on_y.span(), to.span()).unwrap();
-                let sums = y.iter().map(|&y| if is_positive(y) { bf16_or(element, 3.0 * y) } else { y });
+                let sums = y.iter().map(|&y| if is_positive(y) { rounded_to(element, 3.0 * y) } else { y });
                 assert_eq!(read(&to), sums.collect::<Vec<_>>(), "add, gate, accumulate");
                 // What is no number is not positive.
                 gate(element, count, on_x.span(), to.span()).unwrap();
@@ -50,7 +47,7 @@ fn elementwise_kernels_do_what_they_say() {
     }
 }
 
-fn bf16_or(element: Element, value: f32) -> f32 {
+fn rounded_to(element: Element, value: f32) -> f32 {
     support::rounded(element, &[value])[0]
 }
 
@@ -61,23 +58,32 @@ fn conversion_rounds_to_nearest_even() {
     for upper in [0x3f80u32, 0x3f81, 0xc123, 0x0001, 0x7f7f] {
         values.extend([0x7fff, 0x8000, 0x8001].map(|lower| f32::from_bits(upper << 16 | lower)));
     }
+    // The same of half precision, where it has all its digits, where it has fewer, and where it ends.
+    for upper in
+        [0x3f80_0000u32, 0x3f80_2000, 0xc123_4000, 0x477f_e000, 0x3880_0000, 0x3850_0000, 0x33c0_0000, 0x3300_0000]
+    {
+        values.extend([0, 0xfff, 0x1000, 0x1001, 0x1fff].map(|lower| f32::from_bits(upper + lower)));
+    }
+    values.extend((0..2000).map(|i| f32::from_bits(0x3200_0000 + i * 0x3_1415)));
     for device in devices() {
-        let (from, to) = (upload(&device, Element::F32, &values), empty(&device, values.len() * 2));
-        convert(values.len(), (Element::F32, from.span()), (Element::Bf16, to.span())).unwrap();
-        let expected: Vec<f32> = values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect();
-        assert_eq!(download(&to, Element::Bf16, values.len()), expected);
-        convert(values.len(), (Element::Bf16, to.span()), (Element::F32, from.span())).unwrap();
-        assert_eq!(download(&from, Element::F32, values.len()), expected);
-        let nan = upload(&device, Element::F32, &[f32::from_bits(0x7f80_0001)]);
-        convert(1, (Element::F32, nan.span()), (Element::Bf16, to.span())).unwrap();
-        assert!(download(&to, Element::Bf16, 1)[0].is_nan());
+        for element in [Element::Bf16, Element::F16] {
+            let (from, to) = (upload(&device, Element::F32, &values), empty(&device, values.len() * 2));
+            convert(values.len(), (Element::F32, from.span()), (element, to.span())).unwrap();
+            let expected = support::rounded(element, &values);
+            assert_eq!(download(&to, element, values.len()), expected);
+            convert(values.len(), (element, to.span()), (Element::F32, from.span())).unwrap();
+            assert_eq!(download(&from, Element::F32, values.len()), expected);
+            let nan = upload(&device, Element::F32, &[f32::from_bits(0x7f80_0001)]);
+            convert(1, (Element::F32, nan.span()), (element, to.span())).unwrap();
+            assert!(download(&to, element, 1)[0].is_nan());
+        }
     }
 }
 
 fn check_pool(input: ImageShape, kernel: usize, stride: usize, padding: usize) {
     let Ok(shape) = PoolShape::new(input, kernel, stride, padding) else { return };
     for device in devices() {
-        for element in ELEMENTS {
+        for element in Element::ALL {
             let what = format!("{element:?} {shape:?}");
             // Few different numbers, so that windows have equal ones.
             let mut x: Vec<f32> = numbers(1, input.len()).iter().map(|x| (4.0 * x).floor()).collect();
@@ -104,7 +110,7 @@ fn check_pool(input: ImageShape, kernel: usize, stride: usize, padding: usize) {
 fn check_upsampling(coarse: ImageShape, (height, width): (usize, usize)) {
     let shape = ImageShape { height, width, ..coarse };
     for device in devices() {
-        for element in ELEMENTS {
+        for element in Element::ALL {
             let what = format!("{element:?} {coarse:?} {height} x {width}");
             let (above, fine) = (numbers_of(element, 1, coarse.len()), numbers_of(element, 2, shape.len()));
             let mut expected = vec![0.0; shape.len()];
@@ -170,13 +176,13 @@ fn weights_are_folded_packed_and_their_gradients_unpacked() {
             (0..channels).map(|c| (f64::from(bias[c]) - f64::from(mean[c]) * f64::from(scales[c])) as f32).collect();
         assert_eq!(download(&shift, Element::F32, channels), shifts);
 
-        for element in ELEMENTS {
+        for element in Element::ALL {
             let packed = empty(&device, count * element.size());
             let on = upload(&weight);
             pack_weight(element, dimensions, on.span(), Some(scale.span()), packed.span()).unwrap();
             let found = download(&packed, element, count);
             for (o, i, tap) in (0..3).flat_map(|o| (0..5).flat_map(move |i| (0..6).map(move |tap| (o, i, tap)))) {
-                let expected = bf16_or(element, weight[(o * 5 + i) * 6 + tap] * scales[o]);
+                let expected = rounded_to(element, weight[(o * 5 + i) * 6 + tap] * scales[o]);
                 assert_eq!(found[(o * 6 + tap) * 5 + i], expected, "{element:?} {o} {i} {tap}");
             }
             // There and back, added to what was there.
@@ -184,7 +190,7 @@ fn weights_are_folded_packed_and_their_gradients_unpacked() {
             unpack_weight_gradient(element, dimensions, packed.span(), Some(scale.span()), on.span()).unwrap();
             let back = download(&on, Element::F32, count);
             for (i, (&found, &before)) in back.iter().zip(&weight).enumerate() {
-                assert_eq!(found, before + bf16_or(element, before) * scales[i / 30], "{element:?} {i}");
+                assert_eq!(found, before + rounded_to(element, before) * scales[i / 30], "{element:?} {i}");
             }
         }
     }

@@ -203,7 +203,7 @@ fn steps_in_bfloat16_are_near_those_in_f32() {
 fn equal_steps_give_equal_bits() {
     let network = Network::with_norms(BATCH, true);
     for device in devices() {
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             let step = |training: &mut Training| {
                 let Step { outputs, gradients, running } = on_device(training, &[IMAGES]).expect("a step");
                 (outputs, gradients, running)
@@ -265,7 +265,7 @@ fn inference_gives_what_the_processor_gives() {
             [output(0).values, output(1).values].concat()
         };
         for device in devices() {
-            for (element, tolerance) in [(Element::F32, 1e-5), (Element::Bf16, 0.03)] {
+            for (element, tolerance) in [(Element::F32, 1e-5), (Element::Bf16, 0.03), (Element::F16, 0.004)] {
                 let found = outputs(&mut inference(&device, &network, element), IMAGES);
                 for (idx, found) in found.iter().enumerate() {
                     let error = relative_error(found, &expected(idx));
@@ -280,7 +280,7 @@ fn inference_gives_what_the_processor_gives() {
 fn replayed_runs_give_the_same_bits() {
     let network = Network::with_norms(BATCH, true);
     for device in devices() {
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             let mut inference = inference(&device, &network, element);
             let first = outputs(&mut inference, IMAGES);
             assert!(outputs(&mut inference, IMAGES) == first, "a replay");

@@ -35,7 +35,7 @@ fn shifted(element: Element, seed: u64, count: usize) -> Vec<f32> {
 
 fn for_each_case(mut body: impl FnMut(&std::sync::Arc<dyn retinanet_cuda::Device>, Element, &ImageShape)) {
     for device in devices() {
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             for dimensions in SHAPES {
                 body(&device, element, &shape(dimensions));
             }

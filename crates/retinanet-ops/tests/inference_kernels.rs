@@ -235,7 +235,7 @@ impl Problem {
                 let step = f64::from(largest) / 127.0;
                 let precision = self.input.precision();
                 folded.into_iter().map(move |weight| match precision {
-                    Precision::F32 => f64::from(weight),
+                    Precision::F32 | Precision::F16 => f64::from(weight),
                     Precision::Bf16 => bf16::from_f32(weight).to_f64(),
                     Precision::Int8 => (f64::from(weight) / step).round() * step,
                 })

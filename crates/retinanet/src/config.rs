@@ -238,8 +238,8 @@ impl Config {
             &self.train;
         check(*epochs > 0, "train.epochs", "at least 1", epochs)?;
         check(*batch > 0, "train.batch", "at least 1", batch)?;
-        let is_float = self.train.dtype != Precision::Int8;
-        check(is_float, "train.dtype", "f32 or bf16", &"int8")?;
+        let is_trained = matches!(self.train.dtype, Precision::F32 | Precision::Bf16);
+        check(is_trained, "train.dtype", "f32 or bf16", &self.train.dtype.name())?;
         check(self.train.micro_batch != Some(0), "train.micro_batch", "at least 1, or left out", &0)?;
         check(*reference_batch > 0, "train.reference_batch", "at least 1", reference_batch)?;
         check(*validate_every > 0, "train.validate_every", "at least 1", validate_every)?;

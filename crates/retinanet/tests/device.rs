@@ -104,7 +104,9 @@ fn predictions_in_bfloat16_are_near_those_in_f32() -> Result<()> {
     let pixels = candle_core::Tensor::from_slice(&batch.pixels, shape, &candle_core::Device::Cpu)?;
     let expected = detector.plan(&InferenceOptions::default())?.predict(&pixels)?;
     for device in devices() {
-        for (precision, least, most) in [(Precision::F32, 0.0, 1e-5), (Precision::Bf16, 1e-5, 0.05)] {
+        for (precision, least, most) in
+            [(Precision::F32, 0.0, 1e-5), (Precision::Bf16, 1e-5, 0.05), (Precision::F16, 1e-6, 0.01)]
+        {
             let options = InferenceOptions { device: device.clone(), precision, ..InferenceOptions::default() };
             let found = detector.plan(&options)?.predict(&pixels)?;
             for (found, expected) in found.class_logits.values().iter().zip(expected.class_logits.values()) {
@@ -115,7 +117,7 @@ fn predictions_in_bfloat16_are_near_those_in_f32() -> Result<()> {
         }
         let options = InferenceOptions { device, precision: Precision::Int8, ..InferenceOptions::default() };
         let message = detector.plan(&options).expect_err("no 8 bits").to_string();
-        assert!(message.starts_with("precision int8: expected f32 or bf16"), "{message}");
+        assert!(message.starts_with("precision int8: expected f32, bf16 or f16"), "{message}");
     }
     Ok(())
 }

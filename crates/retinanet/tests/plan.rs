@@ -152,6 +152,8 @@ fn what_cannot_be_run_says_what_to_do() {
     let with = |precision, isa| InferenceOptions { precision, isa, ..InferenceOptions::default() };
     let error = detector.plan(&with(Precision::Bf16, Some(Isa::Portable))).expect_err("no bf16").to_string();
     assert!(error.contains("bf16") && error.contains("AVX512-BF16") && error.contains("f32"), "{error}");
+    let error = detector.plan(&with(Precision::F16, None)).expect_err("no GPU").to_string();
+    assert_eq!(error, "precision f16: expected a GPU (f32 runs on any processor), found the processor");
     let error = detector.plan(&with(Precision::Int8, None)).expect_err("not quantised").to_string();
     assert!(error.contains("int8") && error.contains("quantised model"), "{error}");
 

@@ -18,7 +18,7 @@ impl Gpu {
     /// As for [`Device::convolve`].
     pub(super) unsafe fn run_convolution(&self, convolution: &Convolution, pass: &Pass) -> Result<()> {
         if convolution.element == Element::Bf16 && self.context.properties.capability < 80 {
-            let expected = "compute capability 8.0 or higher for bf16".to_owned();
+            let expected = "compute capability 8.0 or higher for bf16 (f16 needs none)".to_owned();
             return Err(Error::Mismatch { place: "convolution".to_owned(), expected, found: self.description() });
         }
         let mut state = self.order.enter(&self.context)?;

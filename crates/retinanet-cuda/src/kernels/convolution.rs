@@ -1,6 +1,6 @@
 //! What is left to be done where cuDNN has an algorithm for the product of a convolution alone.
 
-use super::launch::{THREADS, are_aligned, blocks, wide};
+use super::launch::{ByElement, THREADS, are_aligned, blocks, by_element, of, wide};
 use super::source;
 use crate::device::{Activation, Address, Argument, Element, Launch, Source};
 
@@ -15,9 +15,9 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// Numbers are read 16 bytes at a time where `is_wide`.
-    fn new(element: Element, count: usize, is_wide: bool, names: [&'static str; 4], arguments: Vec<Argument>) -> Self {
+    fn new(element: Element, count: usize, is_wide: bool, names: [ByElement; 2], arguments: Vec<Argument>) -> Self {
         let work = if is_wide { count / wide(element) } else { count };
-        let kernel = names[usize::from(is_wide) * 2 + usize::from(element == Element::Bf16)];
+        let kernel = of(element, names[usize::from(is_wide)]);
         Self { kernel, grid: [blocks(work), 1, 1], arguments }
     }
 
@@ -25,13 +25,6 @@ impl Rest {
         let Self { kernel, grid, ref arguments } = *self;
         Launch { source: &SOURCE, kernel, grid, threads: THREADS, arguments }
     }
-}
-
-/// The names of a kernel: f32, bf16, and both 16 bytes at a time.
-macro_rules! names {
-    ($name:literal) => {
-        [concat!($name, "_f32"), concat!($name, "_bf16"), concat!($name, "_wide_f32"), concat!($name, "_wide_bf16")]
-    };
 }
 
 /// `y = activation(y + residual + bias)` of `count` numbers in rows of `channels`.
@@ -50,46 +43,45 @@ pub(crate) fn finish(
     let relu = Argument::I32(i32::from(activation == Activation::Relu));
     // A convolution's sizes are those of memory that is there.
     let arguments = vec![residual, address(bias), relu, y, Argument::I32(channels as i32), Argument::I64(count as i64)];
-    Rest::new(element, count, is_wide, names!("finish_convolution"), arguments)
+    Rest::new(
+        element,
+        count,
+        is_wide,
+        [by_element!("finish_convolution"), by_element!("finish_convolution_wide")],
+        arguments,
+    )
 }
 
 /// `to += from` of `count` numbers.
 pub(crate) fn add(element: Element, count: usize, from: Address, to: Address) -> Rest {
     let (from, to) = (Argument::Address(from), Argument::Address(to));
     let is_wide = count.is_multiple_of(wide(element)) && are_aligned(&[from, to]);
-    Rest::new(element, count, is_wide, names!("add_product"), vec![from, to, Argument::I64(count as i64)])
+    Rest::new(
+        element,
+        count,
+        is_wide,
+        [by_element!("add_product"), by_element!("add_product_wide")],
+        vec![from, to, Argument::I64(count as i64)],
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Device, Memory, Twin};
-    use half::bf16;
     use std::sync::Arc;
-
-    fn bytes(element: Element, values: &[f32]) -> Vec<u8> {
-        match element {
-            Element::F32 => values.iter().flat_map(|value| value.to_ne_bytes()).collect(),
-            Element::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_ne_bytes()).collect(),
-        }
-    }
 
     /// What a launch leaves in memory that began with `before`.
     fn after(device: &Arc<dyn Device>, element: Element, before: &[f32], rest: impl Fn(Address) -> Rest) -> Vec<f32> {
-        let memory = Memory::of(device, &bytes(element, before)).expect("memory");
+        let memory = Memory::of(device, &element.narrow(before)).expect("memory");
         // SAFETY: the launches of these tests are of as many numbers as `before` has.
         unsafe { device.launch(&rest(memory.span().address()).launch()).expect("a launch") };
         let mut bytes = vec![0; before.len() * element.size()];
         memory.span().read(&mut bytes).expect("what was computed");
-        match element {
-            Element::F32 => bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect(),
-            Element::Bf16 => {
-                bytes.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_ne_bytes(bytes).to_f32()).collect()
-            }
-        }
+        element.widen(&bytes)
     }
 
-    /// Quarters of integers, which bf16 holds, and so do their sums.
+    /// Quarters of integers, which 16 bits hold, and so do their sums.
     fn quarters(factor: usize, count: usize) -> Vec<f32> {
         (0..count).map(|i| (i * factor % 23) as f32 / 4.0 - 2.5).collect()
     }
@@ -100,11 +92,12 @@ mod tests {
             Ok(twin) => Arc::new(twin) as Arc<dyn Device>,
             Err(error) => return println!("skipped: {error}"),
         };
-        for element in [Element::F32, Element::Bf16] {
+        for element in Element::ALL {
             for (rows, channels) in [(1, 1), (5, 7), (3, 8), (9, 40)] {
                 let count = rows * channels;
                 let (y, residual, bias) = (quarters(5, count), quarters(3, count), quarters(7, channels));
-                let memory = |element, values: &[f32]| Memory::of(&twin, &bytes(element, values)).expect("memory");
+                let memory =
+                    |element: Element, values: &[f32]| Memory::of(&twin, &element.narrow(values)).expect("memory");
                 let (residuals, biases) = (memory(element, &residual), memory(Element::F32, &bias));
                 let (residual_at, bias_at) = (residuals.span().address(), biases.span().address());
                 for bits in 0..8 {

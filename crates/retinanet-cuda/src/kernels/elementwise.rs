@@ -117,6 +117,8 @@ pub fn convert(
     let kernel = match (from_element, element) {
         (Element::F32, Element::Bf16) => "convert_f32_bf16",
         (Element::Bf16, Element::F32) => "convert_bf16_f32",
+        (Element::F32, Element::F16) => "convert_f32_f16",
+        (Element::F16, Element::F32) => "convert_f16_f32",
         // SAFETY: both have so many bytes, as was checked.
         _ => return unsafe { from.device().copy(from.address(), to.address(), count * element.size()) },
     };

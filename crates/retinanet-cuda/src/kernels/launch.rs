@@ -79,13 +79,13 @@ pub(super) fn blocks(work: usize) -> u32 {
     work.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS) as u32
 }
 
-/// The names of a kernel for f32 and bf16.
-pub(super) type ByElement = [&'static str; 2];
+/// The names of a kernel for f32, bf16 and f16.
+pub(super) type ByElement = [&'static str; 3];
 
-/// `NAME_f32` and `NAME_bf16`.
+/// `NAME_f32`, `NAME_bf16` and `NAME_f16`.
 macro_rules! by_element {
     ($name:literal) => {
-        [concat!($name, "_f32"), concat!($name, "_bf16")]
+        [concat!($name, "_f32"), concat!($name, "_bf16"), concat!($name, "_f16")]
     };
 }
 pub(super) use by_element;
@@ -94,6 +94,7 @@ pub(super) fn of(element: Element, names: ByElement) -> &'static str {
     match element {
         Element::F32 => names[0],
         Element::Bf16 => names[1],
+        Element::F16 => names[2],
     }
 }
 

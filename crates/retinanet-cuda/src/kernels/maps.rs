@@ -1,6 +1,6 @@
 //! Pooling and upsampling.
 
-use super::launch::{are_aligned, blocks, by_element, flag, int, launch, of, operand, places, wide};
+use super::launch::{ByElement, are_aligned, blocks, by_element, flag, int, launch, of, operand, places, wide};
 use super::source;
 use crate::device::{Argument, Element, Source, Span};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ pub(super) const SOURCE: Source = source!("maps.cu");
 unsafe fn run(
     at: Span<'_>,
     element: Element,
-    [narrow, broad]: [[&'static str; 2]; 2],
+    [narrow, broad]: [ByElement; 2],
     map: &ImageShape,
     mut arguments: Vec<Argument>,
 ) -> Result<()> {

@@ -14,7 +14,8 @@ pub(super) const ALIGNMENT: usize = 128;
 pub(super) fn storages(element: Element) -> Storages {
     Storages::Uniform(match element {
         Element::F32 => Storage::F32,
-        Element::Bf16 => Storage::Bf16,
+        // Of both, only the size is asked.
+        Element::Bf16 | Element::F16 => Storage::Bf16,
     })
 }
 

@@ -16,11 +16,12 @@ use retinanet_ops::kernels::cpu::training::{
 /// The addresses hold what the pass says, and nobody else writes there.
 pub(super) unsafe fn convolve(convolution: &Convolution, pass: &Pass, workspace: &mut Workspace) {
     let &Convolution { shape, element } = convolution;
-    // The processor's kernels read pairs of bfloat16.
+    // The processor's kernels read pairs of bfloat16, and no half precision.
     let is_odd = |channels: usize| !(channels / shape.groups()).is_multiple_of(2);
-    if element == Element::Bf16 && (is_odd(shape.input().channels) || is_odd(shape.output().channels)) {
+    let has_odd = is_odd(shape.input().channels) || is_odd(shape.output().channels);
+    if element == Element::F16 || element == Element::Bf16 && has_odd {
         // SAFETY: the caller's.
-        return unsafe { convolve_widened(&shape, pass, workspace) };
+        return unsafe { convolve_widened(convolution, pass, workspace) };
     }
     let (isa, inputs, outputs) = (Isa::detect(), shape.input().len(), shape.output().len());
     // SAFETY: the caller vouches for all addresses, and what is written is none of what is read.
@@ -55,17 +56,17 @@ pub(super) unsafe fn convolve(convolution: &Convolution, pass: &Pass, workspace:
     }
 }
 
-/// A pass over bfloat16 in f32, whose results are rounded at the end.
+/// A pass over 16 bits in f32, whose results are rounded at the end.
 ///
 /// # Safety
 /// As for [`convolve`].
-unsafe fn convolve_widened(shape: &ConvShape, pass: &Pass, workspace: &mut Workspace) {
-    let convolution = Convolution { shape: *shape, element: Element::F32 };
+unsafe fn convolve_widened(&Convolution { shape, element }: &Convolution, pass: &Pass, workspace: &mut Workspace) {
+    let convolution = Convolution { shape, element: Element::F32 };
     let (inputs, outputs, taps) = (shape.input().len(), shape.output().len(), shape.weight().iter().product());
     // SAFETY: the caller vouches for all addresses; the copies are of the same shapes.
     unsafe {
         let widen = |from: Address, len: usize| -> Vec<f32> {
-            std::slice::from_raw_parts(pointer::<bf16>(from), len).iter().map(|value| value.to_f32()).collect()
+            element.widen(std::slice::from_raw_parts(pointer(from), len * element.size()))
         };
         let at = |numbers: &[f32]| Address(numbers.as_ptr().expose_provenance() as u64);
         let (mut result, to) = match *pass {
@@ -96,8 +97,8 @@ unsafe fn convolve_widened(shape: &ConvShape, pass: &Pass, workspace: &mut Works
                 convolve(&convolution, &pass, workspace);
             }
         }
-        let to = std::slice::from_raw_parts_mut(pointer::<bf16>(to), result.len());
-        to.iter_mut().zip(&result).for_each(|(to, &value)| *to = bf16::from_f32(value));
+        let narrow = element.narrow(&result);
+        pointer::<u8>(to).copy_from_nonoverlapping(narrow.as_ptr(), narrow.len());
     }
 }
 
@@ -109,6 +110,7 @@ unsafe fn numbers<'a>(element: Element, address: Address, len: usize) -> Numbers
         match element {
             Element::F32 => Numbers::F32(std::slice::from_raw_parts(pointer(address), len)),
             Element::Bf16 => Numbers::Bf16(std::slice::from_raw_parts(pointer(address), len)),
+            Element::F16 => unreachable!("half precision is widened"),
         }
     }
 }
@@ -121,6 +123,7 @@ unsafe fn numbers_mut<'a>(element: Element, address: Address, len: usize) -> Num
         match element {
             Element::F32 => NumbersMut::F32(std::slice::from_raw_parts_mut(pointer(address), len)),
             Element::Bf16 => NumbersMut::Bf16(std::slice::from_raw_parts_mut(pointer(address), len)),
+            Element::F16 => unreachable!("half precision is widened"),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use half::bf16;
 use retinanet_cuda::{Device, Element, Gpu, GpuOptions, Memory, Twin};
 use std::sync::{Arc, OnceLock};
 
@@ -39,18 +38,11 @@ pub(crate) fn numbers_of(element: Element, seed: u64, count: usize) -> Vec<f32> 
 }
 
 pub(crate) fn rounded(element: Element, values: &[f32]) -> Vec<f32> {
-    match element {
-        Element::F32 => values.to_vec(),
-        Element::Bf16 => values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect(),
-    }
+    element.widen(&element.narrow(values))
 }
 
 pub(crate) fn upload(device: &Arc<dyn Device>, element: Element, values: &[f32]) -> Memory {
-    let bytes: Vec<u8> = match element {
-        Element::F32 => values.iter().flat_map(|value| value.to_ne_bytes()).collect(),
-        Element::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_ne_bytes()).collect(),
-    };
-    Memory::of(device, &bytes).expect("memory")
+    Memory::of(device, &element.narrow(values)).expect("memory")
 }
 
 pub(crate) fn upload_i32(device: &Arc<dyn Device>, values: &[i32]) -> Memory {
@@ -65,10 +57,7 @@ pub(crate) fn empty(device: &Arc<dyn Device>, bytes: usize) -> Memory {
 pub(crate) fn download(memory: &Memory, element: Element, count: usize) -> Vec<f32> {
     let mut bytes = vec![0; count * element.size()];
     memory.span().read(&mut bytes).expect("what was computed");
-    match element {
-        Element::F32 => bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect(),
-        Element::Bf16 => bytes.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_ne_bytes(bytes).to_f32()).collect(),
-    }
+    element.widen(&bytes)
 }
 
 pub(crate) fn download_i32(memory: &Memory, count: usize) -> Vec<i32> {
@@ -88,6 +77,7 @@ pub(crate) fn epsilon(element: Element) -> f32 {
     match element {
         Element::F32 => f32::EPSILON,
         Element::Bf16 => 1.0 / 256.0,
+        Element::F16 => 1.0 / 2048.0,
     }
 }
 

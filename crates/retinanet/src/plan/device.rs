@@ -39,8 +39,10 @@ pub(crate) fn element(precision: Precision) -> Result<Element> {
     match precision {
         Precision::F32 => Ok(Element::F32),
         Precision::Bf16 => Ok(Element::Bf16),
+        Precision::F16 => Ok(Element::F16),
         Precision::Int8 => {
-            let (expected, found) = ("f32 or bf16 (8 bits run on the processor alone)".to_owned(), "a GPU".to_owned());
+            let (expected, found) =
+                ("f32, bf16 or f16 (8 bits run on the processor alone)".to_owned(), "a GPU".to_owned());
             Err(Error::Precision { precision: "int8", expected, found })
         }
     }

@@ -46,6 +46,7 @@ impl InferenceOptions {
                 let expected = "a processor with AVX512-BF16 (f32 runs on any)";
                 unusable("bf16", expected, format!("{isa:?} without it"))
             }
+            Precision::F16 => unusable("f16", "a GPU (f32 runs on any processor)", "the processor".to_owned()),
             Precision::Int8 if !is_quantized => {
                 let expected = "a quantised model (f32 needs none)";
                 unusable("int8", expected, "a model without the ranges of its activations".to_owned())

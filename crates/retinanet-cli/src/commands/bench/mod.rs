@@ -61,7 +61,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<Status> {
 
 /// The number of layers in each precision, and which of an int8 plan are in another.
 fn add_layers(details: &mut serde_json::Map<String, serde_json::Value>, plan: &DetectionPlan) {
-    let names = plan.layers().map(|layer| (layer.name, precision::name(layer.precision)));
+    let names = plan.layers().map(|layer| (layer.name, layer.precision.name()));
     let (mut counts, mut others) = (std::collections::BTreeMap::<&str, usize>::new(), Vec::new());
     for (layer, precision) in names {
         *counts.entry(precision).or_default() += 1;
@@ -97,11 +97,15 @@ fn validate(args: &BenchArgs) -> anyhow::Result<()> {
         anyhow::ensure!(value != Some(0), "{option}: expected at least 1, found 0");
     }
     let is_train = args.mode == BenchMode::Train;
-    let has = |dtypes: &[Dtype]| args.inference.dtype.is_none_or(|dtype| dtypes.contains(&dtype));
     for (option, expected, is_refused) in [
         ("--dump", "--mode core or detect", args.dump.is_some() && (is_train || is_data)),
-        ("--dtype", "--mode core, detect or train", !has(&[Dtype::F32]) && is_data),
-        ("--dtype int8", "--mode core or detect", !has(&[Dtype::F32, Dtype::Bf16]) && is_train),
+        (
+            "--dtype",
+            "--mode core, detect or train",
+            args.inference.dtype.is_some_and(|dtype| dtype != Dtype::F32) && is_data,
+        ),
+        ("--dtype f16", "--mode core or detect", args.inference.dtype == Some(Dtype::F16) && is_train),
+        ("--dtype int8", "--mode core or detect", args.inference.dtype == Some(Dtype::Int8) && is_train),
         ("--isa", "--mode core, detect or train", args.isa.is_some() && is_data),
     ] {
         anyhow::ensure!(!is_refused, "{option}: expected {expected}, found {}", args.mode.name());

@@ -12,15 +12,6 @@ const CALIBRATION_SIDE: usize = 256;
 /// Most images of that calibration.
 const CALIBRATION_IMAGES: usize = 2;
 
-/// As it is given on the command line.
-pub(super) fn name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "f32",
-        Precision::Bf16 => "bf16",
-        Precision::Int8 => "int8",
-    }
-}
-
 /// The options, and the detector they are for: with random weights, quantised on these images where int8 is asked for.
 pub(super) fn prepare(
     subject: Subject,

@@ -2,7 +2,6 @@
 
 use super::Measured;
 use super::clock::{Run, median};
-use super::precision;
 use super::subject::Subject;
 use crate::args::{BenchArgs, BenchMode, IsaArg};
 use crate::table;
@@ -31,7 +30,7 @@ impl Configuration {
             model: subject.name.clone(),
             num_classes: subject.detector.classes.len(),
             batch: args.batch,
-            dtype: precision::name(args.inference.precision(&subject.detector, device)),
+            dtype: args.inference.precision(&subject.detector, device).name(),
             isa: args.isa.unwrap_or_else(IsaArg::detect).name(),
             device: device.description(),
             threads: rayon::current_num_threads(),

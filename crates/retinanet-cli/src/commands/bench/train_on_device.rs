@@ -1,11 +1,11 @@
 //! Steps of a training on a device, as `retinanet train` makes them, on pictures of noise.
 
+use super::Measured;
 use super::clock::Run;
 use super::random::picture;
 use super::report::rounded;
 use super::subject::Subject;
 use super::train::{all_trained, objects};
-use super::{Measured, precision};
 use crate::args::BenchArgs;
 use anyhow::Context;
 use retinanet::{CheckpointInterval, ComputeDevice, Event, GroundTruth, Training};
@@ -24,7 +24,7 @@ const WORKERS: usize = 4;
 /// Times whole steps, without what they wait for images; they begin with the images in the memory of the host.
 pub(super) fn measure(subject: &Subject, args: &BenchArgs, device: ComputeDevice) -> anyhow::Result<Measured> {
     let (mut config, model) = all_trained(subject)?;
-    let dtype = precision::name(args.inference.precision(&subject.detector, &device));
+    let dtype = args.inference.precision(&subject.detector, &device).name();
     let train = &mut config.train;
     (train.epochs, train.batch, train.reference_batch) = (1, args.batch, args.batch);
     // The weights do not go where a loss is no number.

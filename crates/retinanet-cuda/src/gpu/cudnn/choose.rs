@@ -82,7 +82,7 @@ impl Chooser {
     /// cores by such, which are compiled once for all shapes.
     fn attempts(&self, key: &Key) -> Vec<(Work, bool)> {
         let (product, leaves) = key.work.plain();
-        let has_tensor_cores = key.convolution.element == Element::Bf16 || self.rules.tf32;
+        let has_tensor_cores = key.convolution.element != Element::F32 || self.rules.tf32;
         let is_fused = leaves && has_tensor_cores && matches!(key.work, Work::Forward { .. });
         let attempts = [
             is_fused.then_some((key.work, true)),
@@ -119,10 +119,7 @@ fn fastest(plans: Vec<Plan>, mut measure: impl FnMut(&Plan) -> Result<Duration>)
 
 fn none(key: &Key, version: usize, failures: &[String]) -> Error {
     let Key { convolution: Convolution { shape, element }, work, .. } = key;
-    let element = match element {
-        Element::F32 => "f32",
-        Element::Bf16 => "bf16",
-    };
+    let element = element.name();
     let input = shape.input();
     let place = format!(
         "convolution of {}x{}x{}x{} {element} by a weight {:?}, stride {}, padding {}, {work:?}",
@@ -186,7 +183,7 @@ mod tests {
             Work::WeightGradient { accumulate: true },
         ];
         for (capability, elements) in
-            [(75, &[Element::F32][..]), (80, &[Element::F32, Element::Bf16]), (90, &[Element::F32, Element::Bf16])]
+            [(75, &[Element::F32, Element::F16][..]), (80, &Element::ALL), (90, &Element::ALL)]
         {
             let machine = Machine::described(capability).expect("a description");
             let mut chooser = Chooser::new(machine, Rules { tf32: false, any_order: false });
@@ -196,11 +193,11 @@ mod tests {
                 for work in works {
                     let key = key(shape, element, work);
                     let choice = chooser.choose(&key, None).unwrap_or_else(|error| panic!("{capability}: {error}"));
-                    if element == Element::Bf16 && compiles && shape.groups() > 1 {
+                    if element != Element::F32 && compiles && shape.groups() > 1 {
                         // Fused on some GPUs.
                         continue;
                     }
-                    // Sums and activations of f32 are fused with kernels that are there, those of bf16 with compiled ones.
+                    // Sums and activations of f32 are fused with kernels that are there, those of 16 bits with compiled ones.
                     let is_fused = element == Element::F32 || compiles || !matches!(work, Work::Forward { .. });
                     let expected = if is_fused { work } else { work.plain().0 };
                     assert_eq!(choice.does, expected, "{capability}: {:?} {element:?} {work:?}", shape.weight());

@@ -195,6 +195,7 @@ impl<'a> Tensors<'a> {
         match self.convolution.element {
             Element::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
             Element::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+            Element::F16 => cudnnDataType_t::CUDNN_DATA_HALF,
         }
     }
 
@@ -319,7 +320,7 @@ mod tests {
             works.push((Work::WeightGradient { accumulate }, 1));
         }
         for shape in shapes {
-            for element in [Element::F32, Element::Bf16] {
+            for element in Element::ALL {
                 for (work, expected) in &works {
                     let operations = Operations::new(&Convolution { shape, element }, *work, 16);
                     let operations =

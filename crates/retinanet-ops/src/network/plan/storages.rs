@@ -85,7 +85,7 @@ impl Wishes<'_> {
 /// The storage of what is not multiplied in 8 bits.
 pub(super) fn base(precision: Precision, isa: Isa) -> Storage {
     match precision {
-        Precision::F32 => Storage::F32,
+        Precision::F32 | Precision::F16 => Storage::F32,
         Precision::Bf16 => Storage::Bf16,
         Precision::Int8 if isa.has_bf16_products() => Storage::Bf16,
         Precision::Int8 => Storage::F32,

@@ -67,8 +67,9 @@ impl TrainingSession {
         let storage = match options.precision {
             Precision::F32 => Storage::F32,
             Precision::Bf16 => Storage::Bf16,
-            Precision::Int8 => {
-                return Err(candle_core::Error::msg("training: precision: expected f32 or bf16, found int8").into());
+            other => {
+                let message = format!("training: precision: expected f32 or bf16, found {}", other.name());
+                return Err(candle_core::Error::msg(message).into());
             }
         };
         let graph = Graph::training(recorder, outputs, Storages::Words(storage), &options.recompute)?;

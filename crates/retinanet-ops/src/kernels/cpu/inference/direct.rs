@@ -113,7 +113,7 @@ impl DirectConv {
 
     pub(super) fn workspace_len(&self, shapes: impl Iterator<Item = ConvShape>) -> usize {
         let slot_bytes = |shape: ConvShape| match self.input.precision() {
-            Precision::F32 => slot_bytes::<Real<f32>>(&shape),
+            Precision::F32 | Precision::F16 => slot_bytes::<Real<f32>>(&shape),
             Precision::Bf16 => slot_bytes::<Bf16>(&shape),
             Precision::Int8 => slot_bytes::<Int8>(&shape),
         };

@@ -11,8 +11,22 @@ pub enum Precision {
     F32,
     /// bfloat16: 8 bits of mantissa, the range of f32.
     Bf16,
+    /// Half precision: 10 bits of mantissa, numbers up to 65504. For GPUs; a processor has f32 in its place.
+    F16,
     /// Activations of 8 bits without sign, weights of 8 bits with sign and a scale for each output channel.
     Int8,
+}
+
+impl Precision {
+    /// As configurations and command lines have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// How 8 bits stand for a real number: `real = (byte - zero_point) * scale`.
