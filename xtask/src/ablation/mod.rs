@@ -129,6 +129,11 @@ fn figure(campaign: &Campaign, data: &Data, variant: &Variant, output: &Path) ->
 /// As it would be typed on any machine.
 fn command(arguments: &Arguments) -> String {
     let mut words = vec![format!("cargo xtask ablation --seeds {}", arguments.seeds)];
+    // Where the data lies is not another machine's business.
+    words.extend(arguments.data.iter().map(|data| match data.split_once('=') {
+        Some((name, _)) => format!("--data {name}=DIR"),
+        None => "--data DIR".to_string(),
+    }));
     words.extend(arguments.epochs.map(|epochs| format!("--epochs {epochs}")));
     if arguments.split != "val" {
         words.push(format!("--split {}", arguments.split));
