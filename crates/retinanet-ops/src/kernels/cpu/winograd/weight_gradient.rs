@@ -202,12 +202,14 @@ unsafe fn transform(isa: Isa, layout: &Layout, map: &GradientMap, place: &Place,
     macro_rules! stored_as {
         ($X:ty, $Y:ty) => {
             // SAFETY: the caller vouches for it.
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { x86::transform_avx512::<$X, $Y>(layout, place, target) },
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { x86::transform_avx2::<$X, $Y>(layout, place, target) },
-                _ => unsafe { transform_as::<Lanes<f32, 4>, $X, $Y>(layout, place, target) },
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => x86::transform_avx512::<$X, $Y>(layout, place, target),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => x86::transform_avx2::<$X, $Y>(layout, place, target),
+                    _ => transform_as::<Lanes<f32, 4>, $X, $Y>(layout, place, target),
+                }
             }
         };
     }
