@@ -158,21 +158,12 @@ INLINE void select_candidates(const T *logits, int count, float score, float nev
     for (int i = threadIdx.x; i < total; i += blockDim.x) best[i] = chosen[i];
     if (threadIdx.x == 0) num_best[image * levels + level] = total;
 }
-KERNEL(MANY) select_candidates_f32(const float *logits, int count, float score, float never, float always, const Key *keys, int room,
-                                   const int *found, int limit, Key *best, int *num_best, int levels, int level) {
-    select_candidates<float>(logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level);
-}
-KERNEL(MANY) select_candidates_bf16(const bf16 *logits, int count, float score, float never, float always, const Key *keys, int room,
-                                    const int *found, int limit, Key *best, int *num_best, int levels, int level) {
-    select_candidates<bf16>(logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level);
-}
-KERNEL(MANY) select_candidates_f16(const f16 *logits, int count, float score, float never, float always, const Key *keys, int room,
-                                   const int *found, int limit, Key *best, int *num_best, int levels, int level) {
-    select_candidates<f16>(logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level);
-}
-TOGETHER(select_candidates_f32)
-TOGETHER(select_candidates_bf16)
-TOGETHER(select_candidates_f16)
+#define PARAMETERS(T)                                                                                                       \
+    const T *logits, int count, float score, float never, float always, const Key *keys, int room, const int *found, int limit, \
+        Key *best, int *num_best, int levels, int level
+FOR_ELEMENTS_IN(MANY, TOGETHER, select_candidates,
+                (logits, count, score, never, always, keys, room, found, limit, best, num_best, levels, level))
+#undef PARAMETERS
 
 /// A box with all that suppression asks.
 struct Found {

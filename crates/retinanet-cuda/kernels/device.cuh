@@ -1,5 +1,5 @@
-// What all kernels stand on: bfloat16 and half precision as raw bits, loads of 16 bytes, sums within a block. No header is included, so that NVRTC
-// needs no paths; on the host, `host.h` stands before it.
+// What all kernels stand on: bfloat16 and half precision as raw bits, loads of 16 bytes, sums within a block. No header is
+// included, so that NVRTC needs no paths; on the host, `host.h` stands before it.
 
 #ifdef __CUDACC__
 #define INLINE __device__ __forceinline__
@@ -21,18 +21,21 @@ template <typename T> INLINE T from_lane(T value, int lane) { return __shfl_sync
 #define THREADS 256
 
 // Kernels NAME_f32, NAME_bf16 and NAME_f16 of the template NAME<T>, whose parameters PARAMETERS(T) gives.
-#define FOR_ELEMENTS(WHICH, NAME, ARGUMENTS)                                                                                \
-    KERNEL(THREADS) NAME##_f32(PARAMETERS(float)) { NAME<float> ARGUMENTS; }                                                \
-    KERNEL(THREADS) NAME##_bf16(PARAMETERS(bf16)) { NAME<bf16> ARGUMENTS; }                                                 \
-    KERNEL(THREADS) NAME##_f16(PARAMETERS(f16)) { NAME<f16> ARGUMENTS; }                                                    \
+#define FOR_ELEMENTS(WHICH, NAME, ARGUMENTS) FOR_ELEMENTS_IN(THREADS, WHICH, NAME, ARGUMENTS)
+
+// The same in blocks of so many threads.
+#define FOR_ELEMENTS_IN(BLOCK, WHICH, NAME, ARGUMENTS)                                                                      \
+    KERNEL(BLOCK) NAME##_f32(PARAMETERS(float)) { NAME<float> ARGUMENTS; }                                                  \
+    KERNEL(BLOCK) NAME##_bf16(PARAMETERS(bf16)) { NAME<bf16> ARGUMENTS; }                                                   \
+    KERNEL(BLOCK) NAME##_f16(PARAMETERS(f16)) { NAME<f16> ARGUMENTS; }                                                      \
     WHICH(NAME##_f32) WHICH(NAME##_bf16) WHICH(NAME##_f16)
 
 // As above for NAME<T, V>: V numbers at once, 16 bytes in the kernels called wide.
 #define FOR_VECTORS(WHICH, NAME, ARGUMENTS)                                                                                 \
     KERNEL(THREADS) NAME##_f32(PARAMETERS(float)) { NAME<float, 1> ARGUMENTS; }                                             \
     KERNEL(THREADS) NAME##_bf16(PARAMETERS(bf16)) { NAME<bf16, 1> ARGUMENTS; }                                              \
-    KERNEL(THREADS) NAME##_wide_f32(PARAMETERS(float)) { NAME<float, 4> ARGUMENTS; }                                        \
     KERNEL(THREADS) NAME##_f16(PARAMETERS(f16)) { NAME<f16, 1> ARGUMENTS; }                                                 \
+    KERNEL(THREADS) NAME##_wide_f32(PARAMETERS(float)) { NAME<float, 4> ARGUMENTS; }                                        \
     KERNEL(THREADS) NAME##_wide_bf16(PARAMETERS(bf16)) { NAME<bf16, 8> ARGUMENTS; }                                         \
     KERNEL(THREADS) NAME##_wide_f16(PARAMETERS(f16)) { NAME<f16, 8> ARGUMENTS; }                                            \
     WHICH(NAME##_f32) WHICH(NAME##_bf16) WHICH(NAME##_f16)                                                                  \

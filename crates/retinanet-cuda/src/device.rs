@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use half::{bf16, f16};
 use retinanet_ops::kernels::ConvShape;
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -47,9 +48,9 @@ impl Element {
     }
 
     /// Numbers as they are stored, each rounded to the nearest.
-    pub fn narrow(self, numbers: &[f32]) -> Vec<u8> {
+    pub fn narrow(self, numbers: &[f32]) -> Cow<'_, [u8]> {
         match self {
-            Self::F32 => bytes_of(numbers).to_vec(),
+            Self::F32 => Cow::Borrowed(bytes_of(numbers)),
             Self::Bf16 => numbers.iter().flat_map(|&number| bf16::from_f32(number).to_ne_bytes()).collect(),
             Self::F16 => numbers.iter().flat_map(|&number| f16::from_f32(number).to_ne_bytes()).collect(),
         }

@@ -78,5 +78,5 @@ impl FocalLoss {
 /// Numbers around the logit of a probability of .01.
 fn logits(element: Element, count: usize) -> Vec<u8> {
     let number = |i: usize| ((i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 22) as f32 - 6.6;
-    element.narrow(&(0..count).map(number).collect::<Vec<f32>>())
+    element.narrow(&(0..count).map(number).collect::<Vec<f32>>()).into_owned()
 }

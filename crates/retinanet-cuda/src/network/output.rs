@@ -1,6 +1,7 @@
 //! What comes out of a network.
 
 use super::slots::Slots;
+use crate::bytes::bytes_of_mut;
 use crate::device::{Element, Span};
 use crate::error::Result;
 use retinanet_ops::kernels::ImageShape;
@@ -28,6 +29,11 @@ impl<'a> Output<'a> {
     /// # Errors
     /// Work before or the copy failed.
     pub fn read(&self) -> Result<Vec<f32>> {
+        if self.element == Element::F32 {
+            let mut numbers = vec![0.0; self.shape.len()];
+            self.span.read(bytes_of_mut(&mut numbers))?;
+            return Ok(numbers);
+        }
         let mut bytes = vec![0; self.shape.len() * self.element.size()];
         self.span.read(&mut bytes)?;
         Ok(self.element.widen(&bytes))

@@ -28,19 +28,19 @@ pub struct NotFinite {
 }
 
 impl NotFinite {
-    /// `gradients` are the norms of all parameters' gradients, by name. The images are to be named by whoever knows the data set.
+    /// `gradients` are the norms of all parameters' gradients, by name; `images` what the batch's images are called.
     pub(super) fn new(
         step: usize,
         [class_loss, box_loss]: [f32; 2],
         mut gradients: Vec<(String, f64)>,
         learning_rate: f64,
         config: &TrainConfig,
-        batch: &Batch,
+        (batch, images): (&Batch, Vec<String>),
     ) -> Self {
         let size = |norm: f64| if norm.is_finite() { norm } else { f64::INFINITY };
         gradients.sort_by(|a, b| size(b.1).total_cmp(&size(a.1)));
         gradients.truncate(GRADIENTS);
-        Self { step, class_loss, box_loss, images: Vec::new(), gradients, causes: causes(learning_rate, config, batch) }
+        Self { step, class_loss, box_loss, images, gradients, causes: causes(learning_rate, config, batch) }
     }
 }
 
@@ -92,9 +92,8 @@ mod tests {
         let gradients = [("a", 3.0), ("b", f64::NAN), ("c", 5.0), ("d", f64::INFINITY), ("e", 1.0), ("f", 2.0)];
         let gradients = gradients.map(|(name, norm)| (name.to_owned(), norm)).to_vec();
         let batch = Batch { pixels: Vec::new(), padded: ImageSize::new(64, 64), images: Vec::new() };
-        let mut found = NotFinite::new(7, [f32::NAN, 2.0], gradients, 1.0, &config, &batch);
-        found.images = vec!["x.jpg".to_owned(), "y.jpg".to_owned()];
-        let message = found.to_string();
+        let seen = (&batch, vec!["x.jpg".to_owned(), "y.jpg".to_owned()]);
+        let message = NotFinite::new(7, [f32::NAN, 2.0], gradients, 1.0, &config, seen).to_string();
         for part in [
             "step 7: loss: expected a finite number, found class NaN box 2;",
             "images x.jpg, y.jpg;",

@@ -133,8 +133,8 @@ impl Session<'_> {
         let Learned { class_loss, box_loss, gradient_norm, num_foreground, not_finite } = launched.finish()?;
         let train = &self.training.config.train;
         if let Some(norms) = not_finite {
-            let mut found = NotFinite::new(step, [class_loss, box_loss], norms, learning_rate, train, &batch);
-            found.images = names(self.training, &batch);
+            let seen = (&batch, names(self.training, &batch));
+            let found = NotFinite::new(step, [class_loss, box_loss], norms, learning_rate, train, seen);
             return Err(Error::LossNotFinite(Box::new(found)));
         }
         let done = Instant::now();

@@ -97,15 +97,12 @@ fn validate(args: &BenchArgs) -> anyhow::Result<()> {
         anyhow::ensure!(value != Some(0), "{option}: expected at least 1, found 0");
     }
     let is_train = args.mode == BenchMode::Train;
+    let dtype = args.inference.dtype.unwrap_or(Dtype::F32);
     for (option, expected, is_refused) in [
         ("--dump", "--mode core or detect", args.dump.is_some() && (is_train || is_data)),
-        (
-            "--dtype",
-            "--mode core, detect or train",
-            args.inference.dtype.is_some_and(|dtype| dtype != Dtype::F32) && is_data,
-        ),
-        ("--dtype f16", "--mode core or detect", args.inference.dtype == Some(Dtype::F16) && is_train),
-        ("--dtype int8", "--mode core or detect", args.inference.dtype == Some(Dtype::Int8) && is_train),
+        ("--dtype", "--mode core, detect or train", dtype != Dtype::F32 && is_data),
+        ("--dtype f16", "--mode core or detect", dtype == Dtype::F16 && is_train),
+        ("--dtype int8", "--mode core or detect", dtype == Dtype::Int8 && is_train),
         ("--isa", "--mode core, detect or train", args.isa.is_some() && is_data),
     ] {
         anyhow::ensure!(!is_refused, "{option}: expected {expected}, found {}", args.mode.name());
