@@ -1,6 +1,7 @@
 """The preset small_r18 built from torchvision's modules, with the weights of one of our checkpoints."""
 
 import json
+from functools import partial
 
 import torch
 from safetensors import safe_open
@@ -55,9 +56,10 @@ def backbone():
     return BackboneWithFPN(body, layers, inputs, CHANNELS, LastLevelP6P7(inputs[-1], CHANNELS))
 
 
-def build(num_classes, min_size=MIN_SIZE, max_size=MAX_SIZE):
-    """The detector with random weights."""
-    head = RetinaNetHead(CHANNELS, 9, num_classes)
+def build(num_classes, min_size=MIN_SIZE, max_size=MAX_SIZE, is_v2=False):
+    """The detector with random weights; `is_v2` with group norms in its subnets and GIoU, as torchvision's second RetinaNet."""
+    head = RetinaNetHead(CHANNELS, 9, num_classes, norm_layer=partial(nn.GroupNorm, 32) if is_v2 else None)
+    head.regression_head._loss_type = "giou" if is_v2 else "l1"
     for tower in (head.classification_head, head.regression_head):
         tower.conv = tower.conv[:DEPTH]
     return RetinaNet(

@@ -94,10 +94,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
                 }
                 let text = markdown(&runs, &names, &figures, &machine, &date, &command(arguments));
                 write_whole(&output.join("ablation.md"), &text)?;
-                write_whole(
-                    &output.join("ablation.json"),
-                    &format!("{:#}\n", document(&runs, &figures, &machine, &date, arguments)),
-                )?;
+                // In one line: thousands of numbers are points of curves.
+                let document = document(&runs, &figures, &machine, &date, arguments);
+                write_whole(&output.join("ablation.json"), &format!("{document}\n"))?;
             }
         }
     }
