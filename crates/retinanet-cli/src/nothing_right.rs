@@ -10,7 +10,7 @@ const NOTHING: f64 = 0.0005;
 const IOU: f64 = 0.5;
 
 /// What usually makes a score 0, by what was found; none for any other score.
-pub(crate) fn why(ap50: f64, set: &AnnotationSet, found: &[DetectionRecord], threshold: f64) -> Option<String> {
+pub(crate) fn why(ap50: f64, set: &AnnotationSet, found: &[DetectionRecord], threshold: f32) -> Option<String> {
     // Negative where there is nothing to find.
     if !(0.0..NOTHING).contains(&ap50) {
         return None;

@@ -52,7 +52,7 @@ pub(crate) fn run(
         progress.observe(&event);
         if let (Event::Validation { evaluation, .. }, Some(validation)) = (&event, &training.validation) {
             let (ap50, found) = (evaluation.metrics.summary.ap50, &evaluation.detections);
-            let threshold = f64::from(training.config.post_processing.score_threshold);
+            let threshold = training.config.post_processing.score_threshold;
             let why = nothing_right::why(ap50, validation.annotations(), found, threshold);
             why.iter().for_each(|why| progress.say(&format!("note: {why}")));
         }

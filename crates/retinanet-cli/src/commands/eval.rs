@@ -21,7 +21,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<Status> {
     interrupt.announce("interrupted: finishing this image");
     let detector = Detector::load(path)?;
     let options = args.inference.options(&detector, device);
-    let threshold = f64::from(detector.config.post_processing.score_threshold);
+    let threshold = detector.config.post_processing.score_threshold;
     let plan = detector.into_plan(&options)?;
     let request = args.data.request()?;
     let split = data::split_to_score(&request, args.split.as_deref())?;
