@@ -1,7 +1,7 @@
 """Trains a RetinaNet of torchvision's from scratch, and writes what it finds on a split that it has not seen.
 
 torch_train.py DATA OUTPUT SEED [--train train+val] [--test test] [--network resnet18|small_r18] [--size MIN MAX]
-               [--recipe v1|v2] [--rate R] [--upright] [--epochs N] [--threads N]
+               [--recipe v1|v2] [--upright] [--epochs N] [--threads N]
 
 DATA is a folder in COCO's form, as `retinanet data convert ... --to coco` writes it. Batches are of 4, both flips (--upright:
 only sideways), a warm-up of 100 steps, gradients cut at a norm of 10. The recipe v1 is SGD with a rate of .01, momentum .9
@@ -43,12 +43,12 @@ parser.add_argument("--test", default="test")
 parser.add_argument("--network", choices=["resnet18", "small_r18"], default="small_r18")
 parser.add_argument("--size", type=int, nargs=2, default=[240, 320], metavar=("MIN", "MAX"))
 parser.add_argument("--recipe", choices=list(RATES), default="v1")
-parser.add_argument("--rate", type=float)
 parser.add_argument("--upright", action="store_true")
 parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--threads", type=int, default=2)
 options = parser.parse_args()
-if options.recipe == "v2" and options.network != "small_r18":
+is_v2 = options.recipe == "v2"
+if is_v2 and options.network != "small_r18":
     parser.error("--recipe v2: expected --network small_r18")
 torch.set_num_threads(options.threads)
 torch.manual_seed(options.seed)
@@ -83,7 +83,7 @@ class Split:
 
 def network(num_classes):
     if options.network == "small_r18":
-        return small_r18.build(num_classes, *options.size, is_v2=options.recipe == "v2")
+        return small_r18.build(num_classes, *options.size, is_v2=is_v2)
     backbone = _resnet_fpn_extractor(
         resnet18(weights=None), 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256),
     )
@@ -100,7 +100,7 @@ def flipped(picture, boxes, labels):
 
 
 def optimizer_of(model, rate):
-    if options.recipe == "v1":
+    if not is_v2:
         return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -109,7 +109,7 @@ def optimizer_of(model, rate):
 
 def factor(step, total):
     rise, progress = min(1.0, (step + 1) / 100), step / total
-    if options.recipe == "v1":
+    if not is_v2:
         return rise * (0.1 if progress >= 0.75 else 1.0) * (0.1 if progress >= 0.9 else 1.0)
     return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
@@ -121,9 +121,9 @@ def averaged(average, latest, updates):
 
 splits = [Split(name) for name in options.train.split("+")]
 model = network(len(splits[0].categories)).train()
-rate = options.rate or RATES[options.recipe]
+rate = RATES[options.recipe]
 optimizer = optimizer_of(model, rate)
-average = AveragedModel(model, avg_fn=averaged, use_buffers=True) if options.recipe == "v2" else None
+average = AveragedModel(model, avg_fn=averaged, use_buffers=True) if is_v2 else None
 samples = [sample for split in splits for sample in split.samples()]
 total, step, start = math.ceil(len(samples) / BATCH) * options.epochs, 0, time.time()
 for epoch in range(options.epochs):
